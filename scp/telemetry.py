@@ -256,6 +256,12 @@ class RequestEvent:
             values["status"] = f"0x{status:04X}"
         self._values |= values
 
+    def answered(self, http_status: int) -> None:
+        """Note the status of HTTP that a request was answered with; a refusal makes the line a warning."""
+        refused = http_status >= 400
+        self._failed, self._class = self._failed or refused, "failure" if refused else "success"
+        self._values["http_status"] = http_status
+
     def fail(self, error: BaseException) -> None:
         """Note that the request failed with ``error``, where the caller answers it instead of raising."""
         self._failed = True

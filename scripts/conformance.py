@@ -24,6 +24,8 @@ from scp.index.attributes import COMPUTED, HELD_BY_KEYWORD, HELD_BY_LEVEL, Attri
 from scp.model import SyntaxPreference
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from scp.syntaxes import BY_UID, ENCAPSULATED_UNCOMPRESSED, FORMS, Content
+from scp.web.dicomweb.routes import ROUTES
+from scp.web.dicomweb.search.attributes import ADDED, REQUIRED
 from scripts.sections import main, table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "conformance.md"
@@ -196,6 +198,24 @@ def _limits() -> str:
     )
 
 
+def _resources() -> str:
+    rows = [(f"`{route.path}`", route.method, route.name, _media_types(route.answers)) for route in ROUTES]
+    return table(("resource", "method", "transaction", "media types"), rows)
+
+
+def _media_types(answers: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in answers)
+
+
+def _search_fields() -> str:
+    rows = [
+        (*_named(keyword), _LEVELS[level])
+        for level, fields in REQUIRED.items()
+        for keyword in (*fields, *ADDED)
+    ]
+    return table(("attribute", "tag", "level"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "services": _services,
     "storage": _storage,
@@ -205,6 +225,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "statuses": _statuses,
     "failure-reasons": _failure_reasons,
     "limits": _limits,
+    "resources": _resources,
+    "search-fields": _search_fields,
 }
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from scp.web.disks import Disks
 from scp.web.exposition import MetricSources
 from scp.web.health import Health
 from scp.web.looks import Look
-from scp.web.page.access import gatekeeper
+from scp.web.page import gatekeeper
 from scp.web.page.app import page_app
 from scp.web.page.desk import Desk
 from scp.web.page.rates import Rates

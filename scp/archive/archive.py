@@ -15,12 +15,14 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from scp.archive.admission import Admission
-from scp.archive.availability import slowness, with_availability
+from scp.archive.availability import page_with_availability, slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
 from scp.archive.deliver import Outgoing
 from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.fetch import Fetch, Fetcher
 from scp.archive.form_maker import FormMaker
+from scp.archive.frames import FrameReader
+from scp.archive.headers import HeaderReader
 from scp.archive.history import ArchiveHistory
 from scp.archive.interrupted import Interrupted
 from scp.archive.options import Options
@@ -37,7 +39,7 @@ from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.committed import CommittedRow
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
-from scp.index.pages import Pages
+from scp.index.pages import Page, Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
@@ -54,9 +56,9 @@ class Archive:
     """Objects kept by a policy. Its parts are given to it; it knows neither the wire nor SQL.
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
-    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere`` and
-    ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``, ``commitments`` and
-    ``send_queue``. They use no other part.
+    ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere``, ``frames``,
+    ``header`` and ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``,
+    ``commitments`` and ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Archive:
         fetch: Fetch = Fetcher(self.reader, self.trials, self.elsewhere)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
         self._fetch = fetch if self._cached is None else self._cached
+        self.frames = FrameReader(self.reader, self.trials, self.elsewhere)
+        self.header = HeaderReader(self.reader, self.trials, self.elsewhere)
 
     # -- in ----------------------------------------------------------------------------------------------
 
@@ -111,6 +115,12 @@ class Archive:
         ranks = slowness(self.store.tiers)
         found = self.index.find(query, ranks, watch)
         return with_availability(found) if ranks else found
+
+    def find_page(self, query: Query, most: int, before: int | None, watch: Watch, skip: int = 0) -> Page:
+        """Matches as :meth:`find` has them, the newest first; see :meth:`scp.index.pages.Pages.page`."""
+        ranks = slowness(self.store.tiers)
+        page = self.index.pages.page(query, most, before, watch, skip, ranks)
+        return page_with_availability(page) if ranks else page
 
     def notice_query(self, asked: Facts) -> None:
         """Note that a peer sent a query: earlier studies may be wanted soon."""

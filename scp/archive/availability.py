@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from dataclasses import replace
 
 from scp.index.index import RANK, Ranks
+from scp.index.pages import Page
 from scp.objects.names import prefixes
 from scp.objects.store import Availability
 
@@ -23,5 +25,14 @@ def with_availability(
 ) -> Generator[dict[str, str], None, None]:
     """Matches of a query with :func:`slowness` as ranks, each with the availability of its slowest part."""
     with closing(matches):
-        for match in matches:
-            yield {**match, "InstanceAvailability": _SLOWER[int(match.pop(RANK))]}
+        yield from map(_available, matches)
+
+
+def page_with_availability(page: Page) -> Page:
+    """As :func:`with_availability`, for a page of matches."""
+    told = (replace(entry, attributes=_available(dict(entry.attributes))) for entry in page.entries)
+    return replace(page, entries=tuple(told))
+
+
+def _available(match: dict[str, str]) -> dict[str, str]:
+    return {**match, "InstanceAvailability": _SLOWER[int(match.pop(RANK))]}

@@ -8,7 +8,7 @@ from typing import Any
 from scp.config.settings import Settings
 
 # Who may do what, and what is recorded of it: a change of these is one of security.
-_OF_SECURITY = ("access", "tls", "user", "peer", "audit", "log", "http")
+_OF_SECURITY = ("access", "tls", "user", "peer", "audit", "log", "http", "dicomweb")
 _OF_STORES = ".encryption_keys"  # the one key of a store that is
 
 

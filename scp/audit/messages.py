@@ -97,8 +97,11 @@ def study_deleted(
 def queried(
     issuer: Participant, answerer: Participant, sop_class: str, query: bytes, syntax: str
 ) -> AuditEvent:
-    """Query (A.5.3.10): that it was asked, with its identifier as it came, in its transfer syntax."""
-    details = [("TransferSyntax", syntax.encode())]
+    """Query (A.5.3.10): that it was asked, with its identifier as it came, in its transfer syntax.
+
+    Of a search by DICOMweb ``query`` is its address, and ``syntax`` empty.
+    """
+    details = [("TransferSyntax", syntax.encode())] if syntax else []
     if len(query) > _MOST_OF_A_QUERY:
         details.append(("TruncatedFrom", str(len(query)).encode()))
     asked = Subject(

@@ -1,14 +1,17 @@
-"""The HTTP side: where it listens, who may use the page, and when the page is served at all."""
+"""The HTTP side: where it listens, who may use it, and when the page is served at all."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from scp.config.users import PasswordHash
-from scp.config.values import Span, Switch, Table, list_of_tables, unique
+from scp.config.values import AeTitle, Span, Switch, Table, list_of_tables, nearest, texts, unique
 
 # What one may do on the page: look, or also change something.
 Role = Literal["viewer", "admin"]
@@ -20,6 +23,51 @@ class HttpUser(Table):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     password: PasswordHash
     role: Role = "viewer"
+
+
+# What one may do by DICOMweb, by the names that the services of a [[peer]] have.
+WebService = Literal["find", "get", "store"]
+WEB_SERVICES: tuple[WebService, ...] = get_args(WebService)
+OF_ROLES: Mapping[Role, frozenset[WebService]] = {
+    "viewer": frozenset(("find", "get")),
+    "admin": frozenset(WEB_SERVICES),
+}
+_TOKEN_BYTES = 32
+
+
+def new_token() -> str:
+    """A token that nobody guesses: 256 random bits."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def digest_of(token: str) -> str:
+    """What stands in the configuration for a token: SHA-256, hexadecimal.
+
+    It needs no slow hash, as passwords do: nobody tries all 256 bits.
+    """
+    return sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def web_services(value: object) -> tuple[str, ...]:
+    """Names of services of DICOMweb."""
+    names = texts(value)
+    for name in names:
+        if name not in WEB_SERVICES:
+            raise ValueError(f'"{name}" is no service of DICOMweb; {nearest(name, WEB_SERVICES)}')
+    return names
+
+
+class ApiToken(Table):
+    """A program that may use DICOMweb: ``digest`` is that of its token, as ``zscp token`` prints it.
+
+    It may do what ``may`` has. With a ``peer``, it is held to what that [[peer]] may do and sees, and comes
+    from where that may come from.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    may: Annotated[tuple[WebService, ...], BeforeValidator(web_services)] = ("find", "get")
+    peer: AeTitle | None = None
 
 
 class HttpSettings(Table):
@@ -41,6 +89,12 @@ class HttpSettings(Table):
         BeforeValidator(list_of_tables),
         AfterValidator(unique(lambda user: user.name, "user")),
     ] = ()
+    token: Annotated[
+        tuple[ApiToken, ...],
+        BeforeValidator(list_of_tables),
+        AfterValidator(unique(lambda token: token.name, "token")),
+        AfterValidator(unique(lambda token: token.digest, "digest")),
+    ] = ()
 
     @field_validator("idle", "session")
     @classmethod
@@ -58,6 +112,11 @@ class HttpSettings(Table):
     def user_named(self, name: str) -> HttpUser | None:
         """The user with this name."""
         return next((user for user in self.user if user.name == name), None)
+
+    def token_of(self, secret: str) -> ApiToken | None:
+        """Whose token this is."""
+        digest = digest_of(secret)
+        return next((token for token in self.token if secrets.compare_digest(token.digest, digest)), None)
 
     def is_admin(self, name: str) -> bool:
         """Whether the user with this name may change something."""
@@ -77,9 +136,13 @@ class HttpSettings(Table):
 
         Passwords and patients' data never cross a network as they are, and no stranger sees them.
         """
-        if is_loopback(self.host) or (self.user and self.tls):
+        if is_loopback(self.host) or ((self.user or self.token) and self.tls):
             return ""
-        lacks = [key for key, given in (("[[http.user]]", self.user), ("http.tls", self.tls)) if not given]
+        lacks = [
+            key
+            for key, given in (("[[http.user]]", self.user or self.token), ("http.tls", self.tls))
+            if not given
+        ]
         return (
             f"the page is not served on {self.host} without {' and '.join(lacks)}; add what is missing, or "
             'write http.host = "127.0.0.1"'

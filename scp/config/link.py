@@ -68,6 +68,11 @@ def _http(settings: Settings) -> Iterator[Fault]:
         yield "http.user", f"{http.page_fault}: passwords would cross the network as they are"
     elif http.page == "on" and http.page_fault:
         yield "http.page", http.page_fault
+    if http.token and http.page_fault:
+        yield "http.token", f"{http.page_fault}: tokens would cross the network as they are"
+    for number, token in enumerate(http.token):
+        if token.peer is not None and settings.peer_named(token.peer) is None:
+            yield f"http.token[{number}].peer", _UNKNOWN.format(token.peer)
     if http.page == "on" and not http.port:
         yield "http.port", 'is 0, and http.page is "on"; give a port, such as 11180'
 

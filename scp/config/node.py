@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scp.config.peers import Networks
+from scp.config.networks import Networks
 from scp.config.values import AeTitle, Table, Workers
 
 

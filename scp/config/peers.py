@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
+from scp.config.networks import Networks
 from scp.config.values import (
     AeTitle,
     Quality,
@@ -18,7 +18,7 @@ from scp.config.values import (
     nearest,
     texts,
 )
-from scp.model import CALLING_AET
+from scp.model import CALLING_AET, QueryKey
 
 Service = Literal["echo", "store", "find", "move", "get", "commit"]
 SERVICES: tuple[Service, ...] = get_args(Service)
@@ -35,7 +35,6 @@ SEEN_BY = (
 )
 # As many patterns as one key of a query may have (scp.index.matching): with more, each query would fail.
 MOST_SEEN = 100
-Network = IPv4Network | IPv6Network
 
 
 def services(value: object) -> tuple[str, ...]:
@@ -45,18 +44,6 @@ def services(value: object) -> tuple[str, ...]:
         if name not in SERVICES:
             raise ValueError(f'"{name}" is no service; {nearest(name, SERVICES)}')
     return names
-
-
-def networks(value: object) -> tuple[Network, ...]:
-    """Addresses and networks in CIDR notation (RFC 4632)."""
-    return tuple(map(_network, texts(value)))
-
-
-def _network(text: str) -> Network:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; write 10.1.2.3, 10.1.0.0/16 or fd00::/8") from None
 
 
 def sight(value: object) -> dict[str, tuple[str, ...]]:
@@ -77,7 +64,6 @@ def sight(value: object) -> dict[str, tuple[str, ...]]:
 
 Services = Annotated[tuple[Service, ...], BeforeValidator(services)]
 Sight = Annotated[dict[str, tuple[str, ...]], BeforeValidator(sight)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(networks)]
 
 
 class Peer(Table):
@@ -105,3 +91,8 @@ class Peer(Table):
     lossy: Switch = False
     quality: Quality | None = None
     max_error: SampleError | None = None
+
+    @property
+    def seen(self) -> tuple[QueryKey, ...]:
+        """What an object must have for the peer to find and retrieve it, as keys of a query."""
+        return tuple(QueryKey(key, "", "\\".join(wanted)) for key, wanted in self.sees.items())

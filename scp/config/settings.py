@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from scp.config.audit import AuditSettings
+from scp.config.dicomweb import DicomWebSettings
 from scp.config.http import HttpSettings
 from scp.config.index import IndexSettings
 from scp.config.node import NodeSettings
@@ -220,6 +221,7 @@ class Settings(Table):
     log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
+    dicomweb: DicomWebSettings = DicomWebSettings()
     peer: Annotated[
         tuple[Peer, ...],
         BeforeValidator(list_of_tables),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from scp.config.networks import origin
 from scp.dimse.association import ServedAssociation
-from scp.dimse.rights import origin
 from scp.metrics import counting
 
 # Source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4), as the metrics name them.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from scp.config.peers import SERVICES, Network, Peer, Service
+from scp.config.networks import is_among
+from scp.config.peers import SERVICES, Service
 from scp.config.settings import Settings
 from scp.dimse.negotiation.association_pdus import Rejection
 from scp.dimse.negotiation.contexts import FIND, GET, MOVE, STORAGE_COMMITMENT, VERIFICATION
@@ -107,28 +107,4 @@ def rights_of(settings: Settings, arrival: Arrival) -> Rights | Rejection:
         shown = ", ".join(sorted(arrival.names)) or "no certificate"
         return Rejection(1, 1, 3, f"{calling} showed {shown}, not the `certificate_name` of its [[peer]]")
     destinations = None if peer.destinations is None else frozenset(peer.destinations)
-    return Rights(peer.aet, frozenset(peer.may), destinations, _seen(peer))
-
-
-def _seen(peer: Peer) -> tuple[QueryKey, ...]:
-    return tuple(QueryKey(key, "", "\\".join(wanted)) for key, wanted in peer.sees.items())
-
-
-def is_among(address: str, networks: Iterable[Network]) -> bool:
-    """Whether an address is one of these, or within one of them."""
-    return any(_same_kind(address) in network for network in networks)
-
-
-def _same_kind(address: str) -> IPv4Address | IPv6Address:
-    """An address; one of IPv4 that comes as one of IPv6 is that (RFC 4291 2.5.5.2)."""
-    found = ip_address(address.partition("%")[0])
-    return getattr(found, "ipv4_mapped", None) or found
-
-
-def origin(address: str) -> str:
-    """What limits count as one address: of IPv6 the network of 64 bits.
-
-    A machine there has as many addresses as it likes (RFC 4291 2.5.4, RFC 8981).
-    """
-    found = _same_kind(address)
-    return str(found) if isinstance(found, IPv4Address) else str(IPv6Network((found, 64), strict=False))
+    return Rights(peer.aet, frozenset(peer.may), destinations, peer.seen)

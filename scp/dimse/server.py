@@ -18,6 +18,7 @@ from scp.audit.repeats import Repeats
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.doorbell import Doorbell
 from scp.config.credentials import credentials_of
+from scp.config.networks import is_among, origin
 from scp.config.settings import Settings
 from scp.dimse.admission import Admitted, refused_by_limit
 from scp.dimse.association import ServedAssociation
@@ -33,7 +34,7 @@ from scp.dimse.negotiation.proxied import announced_peer
 from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
-from scp.dimse.rights import Arrival, Rights, is_among, origin, rights_of
+from scp.dimse.rights import Arrival, Rights, rights_of
 from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store

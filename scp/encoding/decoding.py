@@ -281,6 +281,21 @@ def restored_header(stored: bytes, restoration: Restoration) -> bytes:
     return stored[: restoration.prefix] + restoration.middle + suffix
 
 
+def described_as_decoded(header: bytes, syntax: TransferSyntax) -> bytes:
+    """The header of an encapsulated dataset as of its decoded pixel data, as far as the header tells.
+
+    Only a codestream tells whether its samples need more bits than Bits Stored: that stays as it is. What
+    cannot be decoded is described as it is.
+    """
+    if decoder_of(syntax.uid) is None:
+        return header
+    try:
+        stored = Header(header)
+        return stored.edited(_edits_of_decoded(stored.format, stored.format, syntax))
+    except (CannotEncode, CannotDecode):
+        return header
+
+
 def _edits_of_decoded(form: PixelFormat, told: PixelFormat, syntax: TransferSyntax) -> Edits:
     """What the header has to say of decoded samples, which ``told`` describes and which are by pixel."""
     edits: Edits = dict.fromkeys((*EXTENDED_OFFSETS, PIXEL_DATA))

@@ -11,7 +11,7 @@ from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.fragments import EXTENDED_OFFSETS, encapsulate
 from scp.encoding.headers import Header
-from scp.encoding.pixels import PixelFormat, frame_of, tail_of, unused_bits_are_empty
+from scp.encoding.pixels import Frame, PixelFormat, frame_of, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
 from scp.encoding.streams import letting_go
 from scp.errors import CannotEncode
@@ -48,14 +48,27 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
 
 def _encoded(codec: Codec, encode: Encode, value: Buffer, form: PixelFormat, effort: int) -> Iterator[bytes]:
     def encoded(each: int) -> bytes:
-        frame = frame_of(value, each, form)
-        if not codec.keeps_all_bits and not unused_bits_are_empty(frame, form):
-            raise CannotEncode("bits above Bits Stored are in use")
-        return encode(frame, form, effort)
+        return _frame_encoded(frame_of(value, each, form), form, codec, encode, effort)
 
     with told_as(CannotEncode, codec.library):
         streams = in_order(encoded, range(form.frames), form.frames, form.array_size)
         yield from letting_go(streams, value, form.frame_size)
+
+
+def _frame_encoded(frame: Frame, form: PixelFormat, codec: Codec, encode: Encode, effort: int) -> bytes:
+    if not codec.keeps_all_bits and not unused_bits_are_empty(frame, form):
+        raise CannotEncode("bits above Bits Stored are in use")
+    return encode(frame, form, effort)
+
+
+def encoded_frame(frame: Frame, form: PixelFormat, codec: Codec) -> bytes:
+    """One frame, by pixel, as the codec's codestream. Raises CannotEncode, as :func:`encapsulated` does."""
+    if codec.encode is None:
+        raise CannotEncode(f"{codec.name} can only be decoded")
+    if reason := codec.refuses(form):
+        raise CannotEncode(reason)
+    with told_as(CannotEncode, codec.library):
+        return _frame_encoded(frame, form, codec, codec.encode, 0)
 
 
 def _encapsulated_header(header: Header, form: PixelFormat, codec: Codec) -> bytes:

@@ -56,7 +56,7 @@ def native_frames(transfer_syntax: str, frames: Frames, form: PixelFormat) -> Na
     else:
         sizes = frames.sizes
         total, least, most = int(sizes.sum()), int(sizes.min()), int(sizes.max())
-    for size, shared in _described_sizes(form):
+    for size, shared in described_sizes(form):
         if len(frames) == form.frames and {least, most} <= {size, size + size % 2}:
             return NativeFrames(_contents(frames, form, size, deflated), size, shared)
     _check_shape(form)
@@ -81,8 +81,8 @@ def _inflated(number: int, frame: Fragments, form: PixelFormat) -> bytes:
         raise error.of_frame(number, form.frames) from error
 
 
-def _described_sizes(form: PixelFormat) -> Iterator[tuple[int, bool]]:
-    """Bytes of a frame, and whether pixels share samples in it."""
+def described_sizes(form: PixelFormat) -> Iterator[tuple[int, bool]]:
+    """How many bytes a native frame may have, and whether pixels share samples in it then."""
     shared = _SHARED.get(form.photometric)
     if form.samples == 3 and shared is not None:
         samples, columns, rows = shared

@@ -27,7 +27,7 @@ from scp.spool import Buffer
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax, lookup
 
 # Float and Double Float Pixel Data (PS3.3 C.7.6.24, C.7.6.25), and the numbers in them.
-_FLOATS = {0x7FE00008: "<f4", 0x7FE00009: "<f8"}
+FLOATS = {0x7FE00008: "<f4", 0x7FE00009: "<f8"}
 _HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")  # two pixels share a Cb and a Cr
 
 
@@ -75,8 +75,8 @@ def decoded_frame(
 
 def _native(pixel: PixelElement, form: PixelFormat, number: int) -> tuple[Frame, PixelFormat]:
     value = pixel.held()
-    if pixel.tag in _FLOATS:
-        kind = np.dtype(_FLOATS[pixel.tag])
+    if pixel.tag in FLOATS:
+        kind = np.dtype(FLOATS[pixel.tag])
         size = form.rows * form.columns * kind.itemsize
         return np.frombuffer(_cut(value, size, number), kind).reshape(form.rows, form.columns), form
     if form.samples == 3 and form.photometric.endswith(("_422", "_420")):
@@ -105,10 +105,20 @@ def _expanded(frame: bytes, form: PixelFormat) -> tuple[Frame, PixelFormat]:
 def _from_codestream(
     value: Buffer, form: PixelFormat, syntax: TransferSyntax, number: int, restoration: Restoration | None
 ) -> tuple[Frame, PixelFormat]:
-    codec = decoder_of(syntax.uid)
+    codestream = frames_within(value, form.frames)[number].whole()
+    return from_codestream(codestream, form, syntax, number, restoration)
+
+
+def from_codestream(
+    codestream: bytes, form: PixelFormat, syntax: TransferSyntax, number: int, restoration: Restoration | None
+) -> tuple[Frame, PixelFormat]:
+    """The samples in the codestream of the frame of a ``number`` from 0 on, and what describes them now.
+
+    Raises as :func:`decoded_frame`.
+    """
+    codec, owner = decoder_of(syntax.uid), object()
     if codec is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
-    codestream, owner = frames_within(value, form.frames)[number].whole(), object()
     if codec is None or holds_native_frames(syntax.uid, form):
         plain = codestream if codec is None else inflated_frame(codestream, form.frame_size + 1)
         shares = form.frame_size > len(plain)

@@ -160,7 +160,7 @@ def tail_of(value: Buffer, tag: int, form: PixelFormat) -> bytes:
 def frame_of(value: Buffer, each: int, form: PixelFormat) -> Frame:
     """One frame of native pixel data, numbered from 0; by pixel, whatever its Planar Configuration."""
     if form.bits_allocated == 1:
-        samples = _bits_of(value, each * form.frame_bits, form.frame_bits)
+        samples = bits_of(value, each * form.frame_bits, form.frame_bits)
     else:
         samples = np.frombuffer(
             value, form.dtype, form.rows * form.columns * form.samples, offset=each * form.frame_size
@@ -171,7 +171,7 @@ def frame_of(value: Buffer, each: int, form: PixelFormat) -> Frame:
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
-def _bits_of(value: Buffer, at: int, count: int) -> Frame:
+def bits_of(value: Buffer, at: int, count: int) -> Frame:
     """Single bits from bit ``at`` on, a byte each; the first bit is the lowest (PS3.5 D.2)."""
     held = np.frombuffer(value, "u1", -(-(at + count) // 8) - at // 8, offset=at // 8)
     return np.unpackbits(held, bitorder="little")[at % 8 : at % 8 + count]
@@ -198,7 +198,7 @@ def without_gaps(frames: Iterator[Buffer], form: PixelFormat) -> Iterator[Buffer
         return
     carried = np.empty(0, "u1")
     for frame in frames:
-        bits = np.concatenate([carried, _bits_of(frame, 0, form.frame_bits)])
+        bits = np.concatenate([carried, bits_of(frame, 0, form.frame_bits)])
         whole = len(bits) // 8 * 8
         yield np.packbits(bits[:whole], bitorder="little").tobytes()
         carried = bits[whole:]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scp.index.watch import Watch
-from scp.model import Query
+from scp.model import Instance, Query
 
 MOST_COUNTED = 1000  # matches: beyond that a person narrows the search anyway
 
@@ -54,9 +54,19 @@ class KeptSum:
 class Pages(Protocol):
     """What an index answers to people. Every method raises OutOfResources, and what the watch raises."""
 
-    def page(self, query: Query, most: int, before: int | None, watch: Watch) -> Page:
+    def page(
+        self,
+        query: Query,
+        most: int,
+        before: int | None,
+        watch: Watch,
+        skip: int = 0,
+        ranks: Mapping[str, int] | None = None,
+    ) -> Page:
         """At most ``most`` matches of a query whose number is below ``before``; None: from the newest on.
 
+        The first ``skip`` of them are left out. ``ranks`` are as in Index.find. Of sequences only the items
+        that match are told; where a key asks for some, fewer matches than there are numbers for may be left.
         Raises :class:`scp.errors.QueryError` as :meth:`scp.index.index.Index.find` does.
         """
 
@@ -64,3 +74,15 @@ class Pages(Protocol):
         self, level: str, numbers: Sequence[int], stores: Mapping[str, str], watch: Watch
     ) -> list[KeptSum]:
         """What is kept of entities of a level; ``stores`` is as in Index.statistics."""
+
+    def numbers(self, query: Query, watch: Watch) -> list[int]:
+        """The numbers of all instances that a retrieve names, as Index.instances finds and sorts them.
+
+        Some bytes each, where the instances themselves take a thousand. Raises QueryError as that does.
+        """
+
+    def instances(self, numbers: Sequence[int]) -> list[Instance]:
+        """The instances of some numbers, in that order; there must not be too many for one query.
+
+        What is no longer held is left out.
+        """

@@ -7,6 +7,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from sqlalchemy import RowMapping
+
 from scp.identity import Identity
 from scp.index.attributes import HELD, HELD_BY_KEYWORD, HELD_BY_TABLE, IDENTIFYING, KEYWORDS
 from scp.index.keys import clean, keys
@@ -81,3 +83,32 @@ def _columns(keyword: str, text: str) -> Values:
 
 
 _remembered = lru_cache(maxsize=8192)(_columns)
+
+
+# What :func:`reading_order` needs of a row.
+ORDERING = (
+    "study_instance_uid",
+    "patient_id",
+    "issuer_of_patient_id",
+    "series_number_key",
+    "series_instance_uid",
+    "instance_number_key",
+    "sop_instance_uid",
+)
+
+
+def reading_order(row: RowMapping) -> tuple[str, str, str, int, str, int, str]:
+    """What instances that are retrieved are sorted by."""
+    return (
+        row["study_instance_uid"],
+        row["patient_id"],
+        row["issuer_of_patient_id"],
+        _number(row["series_number_key"]),
+        row["series_instance_uid"],
+        _number(row["instance_number_key"]),
+        row["sop_instance_uid"],
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.removeprefix("-").isdecimal() else 0

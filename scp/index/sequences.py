@@ -47,6 +47,11 @@ def narrowed(value: str, column: ColumnElement[Any]) -> ColumnElement[bool] | No
     return and_(column != "", *(column.contains(_as_json(part), autoescape=True) for part in parts))
 
 
+def narrows(query: Query) -> bool:
+    """Whether :func:`selection` may leave out what the database finds: a key asks for items of a sequence."""
+    return any(key.value and is_sequence(key.keyword) for key in query.keys)
+
+
 def selection(query: Query) -> Selection | None:
     """A function that removes the items that do not match from a match's sequences.
 

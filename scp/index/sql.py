@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing
 from itertools import islice
 from typing import Self
 
-from sqlalchemy import Connection, Engine, RowMapping, case, func, literal, select
+from sqlalchemy import Connection, Engine, case, func, literal, select
 
 from scp.identity import Conflict, Identity
 from scp.index import clock, files
@@ -35,7 +35,7 @@ from scp.index.matches import Matches
 from scp.index.meta import SqlMeta
 from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
-from scp.index.rows import identity, texts
+from scp.index.rows import identity, reading_order, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
 from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sql_history import SqlHistory
@@ -254,7 +254,7 @@ class SqlIndex:
         statement = reading.instances(query)
         with reads(self._engine) as connection, watched(connection, watch or unwatched()):
             rows = connection.execute(statement).mappings().all()
-        return [as_instance(row) for row in sorted(rows, key=_reading_order)]
+        return [as_instance(row) for row in sorted(rows, key=reading_order)]
 
     def all(self, batch: int = 1000) -> Iterator[Instance]:
         """See :meth:`scp.index.index.Index.all`; in the order of the first arrival."""
@@ -329,19 +329,3 @@ def _queueing(write: Write, sends: Sequence[QueuedSend], always: bool) -> Write:
         return held
 
     return both
-
-
-def _reading_order(row: RowMapping) -> tuple[str, str, str, int, str, int, str]:
-    return (
-        row["study_instance_uid"],
-        row["patient_id"],
-        row["issuer_of_patient_id"],
-        _number(row["series_number_key"]),
-        row["series_instance_uid"],
-        _number(row["instance_number_key"]),
-        row["sop_instance_uid"],
-    )
-
-
-def _number(text: str) -> int:
-    return int(text) if text.removeprefix("-").isdecimal() else 0

@@ -26,12 +26,15 @@ from sqlalchemy import (
 from scp.index import query as reading
 from scp.index.columns import ID, answer, joined
 from scp.index.dialect import reads, watched
+from scp.index.index import NO_RANKS, Ranks
 from scp.index.matching import universal
 from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
-from scp.index.schema import INSTANCE, TABLES
-from scp.index.sequences import selection
+from scp.index.record import as_instance
+from scp.index.rows import ORDERING, reading_order
+from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
+from scp.index.sequences import narrows, selection
 from scp.index.watch import Watch
-from scp.model import LEVELS, Query
+from scp.model import LEVELS, Instance, Query
 
 _IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
 
@@ -42,23 +45,35 @@ class SqlPages:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def page(self, query: Query, most: int, before: int | None, watch: Watch) -> Page:
+    def page(
+        self,
+        query: Query,
+        most: int,
+        before: int | None,
+        watch: Watch,
+        skip: int = 0,
+        ranks: Ranks | None = None,
+    ) -> Page:
         """See :meth:`scp.index.pages.Pages.page`."""
         chosen = selection(query)
-        rows = reading.find(query, among=_IDS)
+        rows = reading.find(query, ranks=ranks or NO_RANKS, among=_IDS)
         with reads(self._engine) as connection, watched(connection, watch):
             few = self._few(connection, query)
             if few is None:
-                numbers = self._newest(connection, query, most + 1, before)
+                numbers = self._newest(connection, query, skip + most + 1, before)
             else:
-                numbers = [one for one in few if before is None or one < before][: most + 1]
+                numbers = [one for one in few if before is None or one < before]
+            numbers = numbers[skip : skip + most + 1]
             shown = numbers[:most]
             found = {row[ID]: answer(row) for row in connection.execute(rows, {"ids": shown}).mappings()}
-        entries = (PageEntry(number, found[number]) for number in shown if number in found)
-        if chosen is not None:  # keys that are sequences only narrow down what the database finds
-            entries = (one for one in entries if chosen(dict(one.attributes)) is not None)
-        count = None if few is None or chosen is not None else len(few)
-        return Page(tuple(entries), shown[-1] if len(numbers) > most else None, count)
+        told = (
+            (number, chosen(found[number]) if chosen else found[number])
+            for number in shown
+            if number in found
+        )
+        entries = tuple(PageEntry(number, match) for number, match in told if match is not None)
+        count = None if few is None or narrows(query) else len(few)
+        return Page(entries, shown[-1] if len(numbers) > most else None, count)
 
     def _few(self, connection: Connection, query: Query) -> list[int] | None:
         """The numbers of all matches, the newest first; None where there are many."""
@@ -102,3 +117,20 @@ class SqlPages:
         with reads(self._engine) as connection, watched(connection, watch):
             rows = connection.execute(statement.group_by(*groups), {"ids": list(numbers)}).all()
         return [KeptSum(*row[:4], *map(int, row[4:])) for row in rows]
+
+    def numbers(self, query: Query, watch: Watch) -> list[int]:
+        """See :meth:`scp.index.pages.Pages.numbers`."""
+        found = reading.instances(query)
+        ordered = [column for column in found.selected_columns if column.key in ORDERING]
+        statement = found.with_only_columns(INSTANCE.c.id, *ordered, maintain_column_froms=True)
+        with reads(self._engine) as connection, watched(connection, watch):
+            rows = connection.execute(statement).mappings()
+            return [number for _, number in sorted((reading_order(row), row["id"]) for row in rows)]
+
+    def instances(self, numbers: Sequence[int]) -> list[Instance]:
+        """See :meth:`scp.index.pages.Pages.instances`."""
+        statement = select(INSTANCE.c.id, *INSTANCE_COLUMNS).where(INSTANCE.c.id.in_(_IDS))
+        with reads(self._engine) as connection:
+            rows = connection.execute(statement, {"ids": list(numbers)}).mappings().all()
+        found = {row["id"]: as_instance(row) for row in rows}
+        return [found[number] for number in numbers if number in found]

@@ -41,7 +41,18 @@ def _named(metrics: Iterable[Metric]) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-_SERVICES = ("c-echo", "c-store", "c-find", "c-move", "c-get", "n-action")
+_SERVICES = (
+    "c-echo",
+    "c-store",
+    "c-find",
+    "c-move",
+    "c-get",
+    "n-action",
+    "qido-rs",
+    "wado-rs",
+    "stow-rs",
+    "dicomweb",
+)
 _KINDS = ("worker", "encoder", "lifecycle", "web")
 
 # What processes count as they work.

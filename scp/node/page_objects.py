@@ -28,6 +28,7 @@ from scp.viewing.search import SearchHit
 from scp.web.page.objects.reports import (
     ChosenObjects,
     Download,
+    DownloadPieces,
     ExplainedObject,
     FormShare,
     FoundEntity,
@@ -38,7 +39,6 @@ from scp.web.page.objects.reports import (
     KeptProvenance,
     Level,
     NotTried,
-    Pieces,
     RuleNotTaken,
     SendRequest,
     TrashEntries,
@@ -137,7 +137,7 @@ class PageObjects:
         zipped = partial(self._objects.export, found, who, wanted, place)
         return Download(f"{which.uid}.zip", "application/zip", self._one_of_few(zipped))
 
-    def _one_of_few(self, pieces: Callable[[], Iterator[Buffer]]) -> Pieces:
+    def _one_of_few(self, pieces: Callable[[], Iterator[Buffer]]) -> DownloadPieces:
         """What ``pieces`` gives; the first is made now, so that what is wrong is known before it goes out.
 
         Raises OutOfResources where enough others are under way.
@@ -219,7 +219,7 @@ class _Begun:
         return self._first.pop() if self._first else next(self._rest)
 
     def close(self) -> None:
-        """See Pieces."""
+        """See DownloadPieces."""
         self._rest.close()
 
 

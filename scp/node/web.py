@@ -145,6 +145,10 @@ class WebProcess:
             return None
         # Only the process that serves it imports it: 20 MB.
         from scp.node.page_objects import PageObjects  # noqa: PLC0415
+        from scp.node.rendering import rendering  # noqa: PLC0415
+        from scp.web.access.sessions import Sessions  # noqa: PLC0415
+        from scp.web.dicomweb.app import DicomWebBefore  # noqa: PLC0415
+        from scp.web.dicomweb.desk import DicomWebDesk  # noqa: PLC0415
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
@@ -170,7 +174,12 @@ class WebProcess:
             plan=plans.latest,
         )
         tls = self._settings.tls if self._settings.http.tls else None
-        served = PageService(listening, page_app(desk, self._pages()), tls, self._end)
+        sessions = Sessions(lambda: self._settings.http)
+        page = page_app(desk, self._pages(), sessions)
+        services = DicomWebDesk(
+            lambda: self._settings, self._looks.archive, self._trail, rendering(self._looks.archive)
+        )
+        served = PageService(listening, DicomWebBefore(page, services, sessions), tls, self._end)
         self._renew = served.renew
         return served
 

@@ -19,7 +19,7 @@ from scp.resources.budget import taking
 from scp.spool import UNCOUNTED
 from scp.syntaxes import Content, lookup
 from scp.viewing.display import VoiWindow, display_of, usable
-from scp.viewing.rendering import Chosen, Shades, shown
+from scp.viewing.rendering import Chosen, Shades, Shown, shown
 
 _PNG = next(caged_compared(codec) for codec in COMPARED if codec.name == "PNG")
 LARGEST = 4096  # pixels on the longer side
@@ -57,15 +57,8 @@ def picture(
     with the reason, for what has no pixels, or none that can be shown; ObjectMissing, ObjectDamaged,
     ObjectUnavailable (ObjectRefused where it is not decoded any more), OutOfResources.
     """
-    if window is not None and usable(window) is None:
-        raise NoPicture(
-            f"a window of width {window.width:g} shows nothing; {window.function} takes 1 or more"
-        )
-    found = _decoded(archive, instance, frame - 1)
+    found, seen = frame_shown(archive, instance, frame, (most, most), window)
     form = found.form
-    size = form.array_size
-    with taking(2 * size if size > UNCOUNTED else 0):
-        seen = shown(found, display_of(found.header, frame - 1), min(max(most, 1), LARGEST), window)
     height, width = seen.shades.shape[:2]
     return Picture(
         instance.sop_instance_uid,
@@ -78,8 +71,26 @@ def picture(
         form.photometric,
         seen.chosen,
         seen.window,
-        _png(seen.shades),
+        png_of(seen.shades),
     )
+
+
+def frame_shown(
+    archive: Archive, instance: Instance, frame: int, within: tuple[int, int], window: VoiWindow | None
+) -> tuple[DecodedFrame, Shown]:
+    """A frame decoded, and as it is shown ``within`` so many columns and rows. Raises as :func:`picture`."""
+    if window is not None and usable(window) is None:
+        raise NoPicture(
+            f"a window of width {window.width:g} shows nothing; {window.function} takes 1 or more"
+        )
+    found = _decoded(archive, instance, frame - 1)
+    form = found.form
+    # The longer side, where the frame as a whole is to fit.
+    share = min(within[0] / form.columns, within[1] / form.rows)
+    most = min(max(round(share * max(form.columns, form.rows)), 1), LARGEST)
+    size = form.array_size
+    with taking(2 * size if size > UNCOUNTED else 0):
+        return found, shown(found, display_of(found.header, frame - 1), most, window)
 
 
 def _decoded(archive: Archive, instance: Instance, number: int) -> DecodedFrame:
@@ -103,7 +114,8 @@ def _frame(file: Part10, number: int) -> DecodedFrame:
     return decoded_frame(parts, syntax, number, known.restoration)
 
 
-def _png(shades: Shades) -> bytes:
+def png_of(shades: Shades) -> bytes:
+    """Grey levels or colours as a PNG file."""
     rows, columns = shades.shape[:2]
     samples, kind = (3, "RGB") if shades.ndim == 3 else (1, "MONOCHROME2")
     return _PNG.encode(shades, PixelFormat(rows, columns, samples, 8, 8, 7, False, kind, 0, 1))

@@ -10,11 +10,13 @@ from certificates import Issuer
 from desks import users
 
 from scp.audit.changes import changed_keys, is_of_security
+from scp.config.dicomweb import TAKEN, DicomWebSettings
 from scp.config.fingerprint import fingerprint
-from scp.config.http import HttpSettings, is_loopback
+from scp.config.http import HttpSettings, digest_of, is_loopback
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.node.node import reloaded
+from scp.web.page.views.table import VIEWS
 
 pytestmark = pytest.mark.quick
 
@@ -48,6 +50,36 @@ def test_a_page_elsewhere_takes_users_and_tls(tmp_path: Path) -> None:
     assert faults({**there, "tls": True}, tls=tls).keys() == {"http.page"}
 
 
+def test_a_token_crosses_a_network_by_tls_alone_and_is_held_to_a_peer_that_there_is(tmp_path: Path) -> None:
+    token = {"name": "viewer", "digest": digest_of("a token"), "peer": "CT1"}
+    there = {"host": "10.0.0.5", "port": 11180, "token": [token]}
+    found = faults(there)
+    assert "tokens would cross the network" in found["http.token"]
+    assert 'names "CT1", which is no [[peer]]' in found["http.token[0].peer"]
+    identity = Issuer(tmp_path).signed("archive")
+    tls = {"certificate": identity.certificate, "key": identity.key}
+    peer = {"aet": "CT1", "host": "10.0.0.6", "port": 104}
+    assert faults({**there, "tls": True}, tls=tls, peer=[peer]) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [({"path": "dicom-web"}, "is no path"), ({"path": "/dicom-web/"}, "is no path"),
+     ({"path": "/"}, "is no path"), ({"path": "/a/../b"}, "is no path"),
+     ({"path": "/api/x"}, "is taken by the page"), ({"origins": ["viewer.example"]}, "is no origin"),
+     ({"origins": ["https://viewer.example/"]}, "is no origin"), ({"origins": ["*"]}, "is no origin"),
+     ({"requests": 0}, "greater than or equal to 1")],
+)  # fmt: skip
+def test_what_cannot_be_used_of_dicomweb(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        DicomWebSettings.model_validate(keys)
+
+
+def test_no_view_of_the_page_is_below_a_path_that_dicomweb_may_have() -> None:
+    entries = {view.entry.path.strip("/").partition("/")[0] for view in VIEWS} - {""}
+    assert entries <= TAKEN
+
+
 def test_metrics_elsewhere_need_no_users() -> None:
     """As containers have it: there is no page then."""
     assert faults({"host": "0.0.0.0", "port": 11180}) == {}
@@ -62,7 +94,9 @@ def test_a_page_needs_a_port() -> None:
     [({"idle": "30s"}, "at least"), ({"session": "0s"}, "at least"), ({"idle": 30}, "is not a duration"),
      ({"user": [{"name": "anna", "password": "plain"}]}, "no argon2 hash"),
      ({"user": [{**users(anna="admin")[0], "role": "root"}]}, "viewer"),
-     ({"user": users(anna="admin") * 2}, "keep one of them")],
+     ({"user": users(anna="admin") * 2}, "keep one of them"),
+     ({"token": [{"name": "viewer", "digest": "a token"}]}, "String should match pattern"),
+     ({"token": [{"name": "viewer", "digest": digest_of("x"), "may": ["move"]}]}, "no service of DICOMweb")],
 )  # fmt: skip
 def test_what_cannot_be_used(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):

@@ -793,6 +793,15 @@ class TestInstances:
     def test_in_the_order_of_series_and_instance_numbers(self, filled):
         assert self.uids(filled, "STUDY", StudyInstanceUID="1") == ["1.2.1", "1.1.2", "1.1.9", "1.1.10"]
 
+    def test_by_their_numbers(self, filled):
+        asked = query("STUDY", StudyInstanceUID="1")
+        numbers = filled.pages.numbers(asked, Watch(60, lambda: None))
+        expected = filled.instances(asked)
+        assert filled.pages.instances(numbers) == expected
+        assert filled.pages.instances([numbers[2], 10**9, numbers[0]]) == [expected[2], expected[0]]
+        seen = replace(asked, seen=(QueryKey("Modality", "", "nothing"),))
+        assert filled.pages.numbers(seen, Watch(60, lambda: None)) == []
+
     def test_of_every_level(self, filled):
         assert self.uids(filled, "PATIENT", PatientID="R1") == ["2.1.1"]
         assert len(self.uids(filled, "PATIENT", PatientID="R1\\D1")) == 5

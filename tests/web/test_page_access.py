@@ -14,10 +14,11 @@ from desks import BASE, PASSWORDS, MadePage, http_settings, users, with_http
 from starlette.testclient import TestClient
 
 from scp.config.http import HttpSettings
-from scp.web.page.access import gatekeeper, machine
-from scp.web.page.access.machine import is_of_this_account
-from scp.web.page.access.passwords import Passwords, RefusedLogin
-from scp.web.page.access.sessions import Sessions
+from scp.web.access import machine
+from scp.web.access.machine import is_of_this_account
+from scp.web.access.passwords import Passwords, RefusedLogin
+from scp.web.access.sessions import Sessions
+from scp.web.page import gatekeeper
 from scp.web.page.login import _local
 
 pytestmark = pytest.mark.quick
@@ -216,7 +217,7 @@ def test_after_five_wrong_passwords_an_address_waits(monkeypatch: pytest.MonkeyP
 
 
 def test_many_names_from_one_network_wait_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scp.web.page.access.passwords.is_of", lambda *_: False)
+    monkeypatch.setattr("scp.web.access.passwords.is_of", lambda *_: False)
     passwords = Passwords(lambda: http_settings(user=users(anna="admin")).http, Clock())
     for number in range(20):
         assert passwords.check(f"name {number}", "x", f"2001:db8::{number:x}") == RefusedLogin(
@@ -243,7 +244,7 @@ def test_the_page_tells_how_long_to_wait(page: MadePage) -> None:
 def test_an_unknown_name_takes_as_long_as_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[str] = []
     monkeypatch.setattr(
-        "scp.web.page.access.passwords.is_of",
+        "scp.web.access.passwords.is_of",
         lambda known, _: bool(checked.append(known)),  # type: ignore[func-returns-value]
     )
     passwords = Passwords(lambda: http_settings(user=users(anna="admin")).http)

@@ -37,7 +37,7 @@ from scp.node import object_jobs
 from scp.objects.local import LocalStore
 from scp.objects.trashed import Trashed
 from scp.syntaxes import EXPLICIT
-from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT
+from scp.web.page.gatekeeper import API_SESSION, LOGIN, LOGOUT
 from scp.web.page.views import object_actions
 from scp.web.page.views import objects as objects_view
 from scp.web.page.views.object_actions import ExportWanted

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+
+from scp.config.http import digest_of, new_token
 
 from .conftest import NodeProcess
 from .peers import EXPLICIT, MR_IMAGE, Scu, free_port, image, until
@@ -44,3 +47,33 @@ def test_the_api_sees_the_associations_of_all_workers(process: Callable[..., Nod
     until(lambda: now()["associations"] == [] and now()["open"] == 0, "the associations have ended")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
         assert b"The node is ready" in answer.read()
+
+
+def test_what_peers_store_is_found_by_dicomweb(process: Callable[..., NodeProcess]) -> None:
+    port, viewer, held = free_port(), new_token(), new_token()
+    tokens = [
+        {"name": "viewer", "digest": digest_of(viewer)},
+        {"name": "held", "digest": digest_of(held), "peer": "HELD"},
+    ]
+    peer = {"aet": "HELD", "host": "127.0.0.1", "port": 104, "sees": {"Modality": ["CT"]}}
+    node = process(http={"port": port, "page": "on", "token": tokens}, peer=[peer], access={"allow": "any"})
+    node.start()
+
+    def studies(token: str) -> list[dict[str, Any]] | int:
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/dicom-web/studies")
+        asked.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                return [] if answer.status == 204 else json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    with Scu(node.address, [(MR_IMAGE, [EXPLICIT])]) as scu:
+        assert scu.store(image(instance="1.2.3.4.1", study="1.2.3")).status == 0
+    until(lambda: studies(viewer) not in (0, 503, []), "the study is found", 60)
+    (found,) = studies(viewer)
+    assert found["0020000D"]["Value"] == ["1.2.3"]
+    assert studies(held) == []
+    assert studies("another") == 401

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from scp.cli import serving_output
 from scp.cli.main import app
 from scp.config import users
+from scp.config.networks import origin
 from scp.config.peers import MOST_SEEN, SEEN_BY
-from scp.dimse.rights import Arrival, Rights, origin, rights_of
+from scp.dimse.rights import Arrival, Rights, rights_of
 from scp.dimse.user_identity import refused_by_identity
 from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.matching import MOST_PATTERNS

@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 
 from scp.config.http import HttpSettings
 from scp.errors import ZscpError, public
-from scp.web.page.access.auditing import AccessAudit
-from scp.web.page.access.gatekeeper import API, PROBES, Gatekeeper
-from scp.web.page.access.sessions import Sessions
+from scp.web.access.auditing import AccessAudit
+from scp.web.access.sessions import Sessions
 from scp.web.page.desk import Desk
 from scp.web.page.faults import STATUSES
+from scp.web.page.gatekeeper import API, PROBES, Gatekeeper
 from scp.web.page.login import LoginRoutes
 from scp.web.page.rendering import STATIC_FOLDER, Rendering, rendering_of
 from scp.web.page.streams import Streams
@@ -34,13 +34,16 @@ _READERS = 3
 _LONG_LIVED = "public, max-age=31536000, immutable"
 
 
-def page_app(desk: Desk, probes: dict[str, Page]) -> ASGIApp:
-    """The application; ``probes`` are the pages of :data:`PROBES`, as the small server has them."""
+def page_app(desk: Desk, probes: dict[str, Page], sessions: Sessions | None = None) -> ASGIApp:
+    """The application; ``probes`` are the pages of :data:`PROBES`, as the small server has them.
+
+    ``sessions`` are of its users, where others are to know them, too.
+    """
 
     def http() -> HttpSettings:
         return desk.settings().http
 
-    audit, sessions = AccessAudit(desk.trail), Sessions(http)
+    audit, sessions = AccessAudit(desk.trail), sessions or Sessions(http)
     app = FastAPI(
         title="zscp",
         version=version("zscp"),

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import StringConstraints
 
 from scp.config.http import HttpSettings, Role
-from scp.web.page.access.auditing import AccessAudit
-from scp.web.page.access.gatekeeper import API_SESSION, LOGIN, LOGOUT, AskedOf, cookie_name
-from scp.web.page.access.passwords import Passwords, RefusedLogin
-from scp.web.page.access.sessions import Sessions, Visitor
+from scp.web.access.auditing import AccessAudit
+from scp.web.access.passwords import Passwords, RefusedLogin
+from scp.web.access.sessions import Sessions, Visitor, cookie_name
 from scp.web.page.faults import ApiFault
+from scp.web.page.gatekeeper import API_SESSION, LOGIN, LOGOUT, AskedOf
 from scp.web.page.rendering import rendering_of
 
 _Text = Annotated[str, StringConstraints(max_length=1024)]

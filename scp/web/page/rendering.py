@@ -14,7 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from scp.web.page.access.gatekeeper import Asked
+from scp.web.page.gatekeeper import PageAsked
 from scp.web.wording import number, percent, size, span
 
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ class Rendering:
 
     def page(self, request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
         """A whole page, in the layout, with an HTTP status code."""
-        asked: Asked = request.state.asked
+        asked: PageAsked = request.state.asked
         known = {"visitor": asked.visitor, "path": request.url.path, **self._layout}
         return HTMLResponse(self.part(template, **(known | values)), code)
 

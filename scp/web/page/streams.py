@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from scp.errors import ZscpError
-from scp.web.page.access.gatekeeper import Asked
+from scp.web.page.gatekeeper import PageAsked
 
 EVERY_SECONDS = 2.0
 # Each open page is one. A browser comes again by itself, so that nothing lasts for ever.
@@ -35,7 +35,7 @@ class Streams:
         return StreamingResponse(self._events(request, event, part), media_type="text/event-stream")
 
     async def _events(self, request: Request, event: str, part: Callable[[], str]) -> AsyncIterator[str]:
-        asked: Asked = request.state.asked
+        asked: PageAsked = request.state.asked
         loop, before = asyncio.get_running_loop(), ""
         until = loop.time() + _LONGEST_SECONDS
         self._open += 1

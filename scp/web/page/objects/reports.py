@@ -184,7 +184,7 @@ class HeaderRows:
     unread: int = 0
 
 
-class Pieces(Iterator[bytes], Protocol):
+class DownloadPieces(Iterator[bytes], Protocol):
     """The pieces of a file; who takes them closes them in the end, whether or not all were taken."""
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class Download:
 
     name: str
     media_type: str
-    pieces: Pieces
+    pieces: DownloadPieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from scp.audit import messages
 from scp.audit.events import Participant
-from scp.web.page.access.auditing import participant, record_use
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
+from scp.web.access.auditing import participant, record_use
+from scp.web.few_at_once import FewAtOnce
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import faults
-from scp.web.page.few_at_once import FewAtOnce
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.objects.addresses import of_which, query_of
-from scp.web.page.objects.reports import Download, HoldEntry, JobReport, Pieces, SendRequest, Which
+from scp.web.page.objects.reports import Download, DownloadPieces, HoldEntry, JobReport, SendRequest, Which
 from scp.web.page.objects.wording import told_of_hold, told_of_release, told_of_send
 from scp.web.page.rendering import rendering_of
 
@@ -269,7 +269,7 @@ class _ClosedAtItsEnd(StreamingResponse):
     Starlette leaves them to the garbage collector, and until that runs they would count as under way.
     """
 
-    def __init__(self, pieces: Pieces, media_type: str, headers: dict[str, str]) -> None:
+    def __init__(self, pieces: DownloadPieces, media_type: str, headers: dict[str, str]) -> None:
         super().__init__(_sized(pieces), media_type=media_type, headers=headers)
         self._pieces = pieces
 

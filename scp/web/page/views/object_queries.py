@@ -11,10 +11,10 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from scp.errors import QueryError
-from scp.web.page.access.auditing import participant
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
+from scp.web.access.auditing import participant
 from scp.web.page.desk import Desk, DeskOf
 from scp.web.page.faults import faults
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.objects.reports import (
     ExplainedObject,
     FoundEntity,

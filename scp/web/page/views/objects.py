@@ -13,9 +13,9 @@ from pydicom.uid import UID
 from scp.errors import OutOfResources, QueryError, ZscpError
 from scp.model import CALLING_AET, LEVELS, UNIQUE_KEYS
 from scp.syntaxes import BY_UID, Content
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.desk import DeskOf
 from scp.web.page.faults import STATUSES
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.objects.addresses import address, below, of_match, of_which, query_of
 from scp.web.page.objects.reports import FoundEntity, Which
 from scp.web.page.rendering import rendering_of

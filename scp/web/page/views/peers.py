@@ -12,11 +12,11 @@ from pydantic import StringConstraints
 
 from scp.audit import messages
 from scp.config.peers import SERVICES
-from scp.web.page.access.auditing import record_use
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
-from scp.web.page.access.sessions import Visitor
+from scp.web.access.auditing import record_use
+from scp.web.access.sessions import Visitor
+from scp.web.few_at_once import FewAtOnce
 from scp.web.page.desk import Desk, DeskOf
-from scp.web.page.few_at_once import FewAtOnce
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.rendering import rendering_of
 from scp.web.page.streams import streams_of
 from scp.web.reports import Echoed, PeerRow

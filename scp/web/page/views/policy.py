@@ -15,11 +15,11 @@ from scp.config.saving import MOST_BYTES, ConfigurationText, SavedText, digest_o
 from scp.config.splicing import with_policy
 from scp.errors import ConfigurationError, OutOfResources
 from scp.policy.reports import Holdings, PolicyTrial
-from scp.web.page.access.auditing import participant
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
-from scp.web.page.access.sessions import Visitor
+from scp.web.access.auditing import participant
+from scp.web.access.sessions import Visitor
+from scp.web.few_at_once import FewAtOnce
 from scp.web.page.desk import Desk, DeskOf
-from scp.web.page.few_at_once import FewAtOnce
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.rendering import rendering_of
 from scp.web.page.views import policy_advice
 from scp.web.reports import PolicySaved

@@ -10,10 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import Field
 
 from scp.audit import messages
-from scp.web.page.access.auditing import record_use
-from scp.web.page.access.gatekeeper import AskedOf, VisitorOf
-from scp.web.page.access.sessions import Visitor
+from scp.web.access.auditing import record_use
+from scp.web.access.sessions import Visitor
 from scp.web.page.desk import Desk, DeskOf
+from scp.web.page.gatekeeper import AskedOf, VisitorOf
 from scp.web.page.rendering import rendering_of
 from scp.web.reports import AdviceReport
 

@@ -39,6 +39,14 @@ class _Session:
     used: float
 
 
+def cookie_name(http: HttpSettings) -> str:
+    """Of the session's cookie: browsers share cookies between the ports of a host.
+
+    "__Host-" binds it to HTTPS and to this host (RFC 6265bis 4.1.3.2).
+    """
+    return f"{'__Host-' if http.tls else ''}zscp-{http.port}"
+
+
 class Sessions:
     """The sessions of one process; any thread may call."""
 

@@ -15,16 +15,16 @@ from urllib.parse import parse_qs, quote
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp.config.http import HttpSettings
-from scp.web.page.access.auditing import AccessAudit
-from scp.web.page.access.headers import SECURITY_HEADERS, is_from_elsewhere, is_known_host
-from scp.web.page.access.machine import is_of_this_account
-from scp.web.page.access.sessions import Sessions, Visitor
+from scp.web.access.auditing import AccessAudit
+from scp.web.access.headers import guarded, is_from_elsewhere, is_known_host
+from scp.web.access.machine import is_of_this_account
+from scp.web.access.sessions import Sessions, Visitor, cookie_name
 
 # For load balancers and Prometheus, which have no login and ask by whatever name.
 PROBES = ("/metrics", "/live", "/ready")
@@ -40,7 +40,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageAsked:
     """What the gatekeeper found out about a request: for views, as ``request.state.asked``.
 
     ``stays`` says whether the visitor may still see what is streamed to them. ``form`` has the fields of a
@@ -51,14 +51,6 @@ class Asked:
     address: str
     stays: Callable[[], bool]
     form: dict[str, str]
-
-
-def cookie_name(http: HttpSettings) -> str:
-    """Of the session's cookie: browsers share cookies between the ports of a host.
-
-    "__Host-" binds it to HTTPS and to this host (RFC 6265bis 4.1.3.2).
-    """
-    return f"{'__Host-' if http.tls else ''}zscp-{http.port}"
 
 
 class Gatekeeper:
@@ -74,7 +66,7 @@ class Gatekeeper:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        given = _guarded(send)
+        given = guarded(send)
         request = Request(scope, receive)
         refused = self._refused_by_headers(request.headers)
         if refused is None:
@@ -95,7 +87,7 @@ class Gatekeeper:
             return PlainTextResponse(told, 421)
         return None
 
-    def _asked(self, request: Request, body: bytes) -> Asked | None:
+    def _asked(self, request: Request, body: bytes) -> PageAsked | None:
         """Who asks; None where the form that they sent has more fields than any that is served."""
         fields = _fields(request, body)
         if fields is None:
@@ -104,15 +96,15 @@ class Gatekeeper:
         key = request.cookies.get(cookie_name(self._http()), "")
         if self._http().user:
             visitor = self._sessions.visitor(key) if key else None
-            return Asked(
+            return PageAsked(
                 visitor, _host(client), lambda: self._sessions.visitor(key, False) is not None, fields
             )
         near = client is not None and server is not None and is_of_this_account(tuple(client), tuple(server))
-        return Asked(
+        return PageAsked(
             Visitor("", "viewer") if near else None, _host(client), lambda: not self._http().user, fields
         )
 
-    def _refused(self, request: Request, asked: Asked) -> Response | None:
+    def _refused(self, request: Request, asked: PageAsked) -> Response | None:
         path, visitor, safe = request.url.path, asked.visitor, request.method in _SAFE
         if not safe and is_from_elsewhere(request.headers):
             return _answer(request, 403, "This request came from the page of another site.")
@@ -153,7 +145,7 @@ def _is_anybodys(method: str, path: str) -> bool:
     return path == LOGIN or path.startswith(STATIC) or (path == API_SESSION and method != "DELETE")
 
 
-def _has_token(request: Request, asked: Asked, visitor: Visitor) -> bool:
+def _has_token(request: Request, asked: PageAsked, visitor: Visitor) -> bool:
     given = request.headers.get(CSRF_HEADER) or asked.form.get(CSRF_FIELD, "")
     return bool(visitor.csrf) and compare_digest(given.encode("utf-8", "replace"), visitor.csrf.encode())
 
@@ -207,21 +199,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return given
 
 
-def _guarded(send: Send) -> Send:
-    """Adds the headers that every answer has; what has a longer life says so itself."""
-
-    async def given(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
-
-    return given
-
-
-def _asked_of(request: Request) -> Asked:
-    asked: Asked = request.state.asked
+def _asked_of(request: Request) -> PageAsked:
+    asked: PageAsked = request.state.asked
     return asked
 
 
@@ -233,5 +212,5 @@ def _visitor_of(request: Request) -> Visitor:
 
 
 # The parameters of a view that takes who asks, and what else is known of the request.
-AskedOf = Annotated[Asked, Depends(_asked_of)]
+AskedOf = Annotated[PageAsked, Depends(_asked_of)]
 VisitorOf = Annotated[Visitor, Depends(_visitor_of)]

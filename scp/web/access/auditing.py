@@ -7,7 +7,7 @@ from scp.audit.actors import operator, this_process
 from scp.audit.events import AuditOutcome, Code, Participant, Subject
 from scp.audit.repeats import Repeats
 from scp.audit.trail import AuditTrail
-from scp.web.page.access.sessions import Visitor
+from scp.web.access.sessions import Visitor
 
 _UNKNOWN = "unknown user"
 
@@ -51,9 +51,13 @@ class AccessAudit:
 
     def denied(self, visitor: Visitor, address: str, what: str) -> None:
         """A visitor may not do this."""
-        left_out = self._left_out(address, ("denied", visitor.name, what), what)
+        self.refused(participant(visitor, address), address, what)
+
+    def refused(self, one: Participant, address: str, what: str) -> None:
+        """Somebody may not do this."""
+        left_out = self._left_out(address, ("denied", one.user_id, what), what)
         if left_out is not None:
-            who = (participant(visitor, address), _node())
+            who = (one, _node())
             subject = messages.node_subject(address)
             told = what + _more(left_out)
             self._trail.record(messages.alert(events.RESTRICTED_FUNCTION, who, subject, told))

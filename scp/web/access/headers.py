@@ -7,6 +7,9 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Send
+
 SECURITY_HEADERS: Mapping[str, str] = {
     # Scripts, styles, pictures and requests are this node's alone; none stands within the page's text.
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
@@ -49,3 +52,16 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
     if site not in ("", "same-origin", "none"):
         return True
     return bool(origin) and origin.partition("://")[2] != headers.get("host", "")
+
+
+def guarded(send: Send) -> Send:
+    """Adds the headers that every answer has; what has a longer life says so itself."""
+
+    async def given(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return given

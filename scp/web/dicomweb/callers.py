@@ -1,0 +1,121 @@
+"""Who asks by DICOMweb, and what they may do: a program with a token, a user, or the node's account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import compare_digest
+from typing import Literal
+
+from starlette.requests import Request
+
+from scp.audit.actors import operator, peer
+from scp.audit.events import Code, Participant
+from scp.config.http import OF_ROLES, ApiToken, WebService
+from scp.config.networks import is_among
+from scp.config.peers import Peer
+from scp.config.settings import Settings
+from scp.errors import NotAuthorized
+from scp.model import QueryKey
+from scp.web.access.headers import is_from_elsewhere
+from scp.web.access.machine import is_of_this_account
+from scp.web.access.sessions import Sessions, cookie_name
+
+_SCHEME = "bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One who asks: ``may`` are the services that they may use, ``seen`` what an object must have to be seen.
+
+    ``name`` is that of a token or a user, empty for the account that runs the node, and ``peer`` the entry
+    that a token is held to. ``csrf`` must come with what changes something, where a browser's session is what
+    lets in.
+    """
+
+    name: str
+    kind: Literal["token", "user", "account"]
+    address: str
+    may: frozenset[WebService]
+    peer: Peer | None = None
+    csrf: str = ""
+
+    def has_sent(self, csrf: str) -> bool:
+        """Whether a request is of a page of the node: true where no browser's session lets them in."""
+        return not self.csrf or compare_digest(csrf.encode("utf-8", "replace"), self.csrf.encode())
+
+    @property
+    def seen(self) -> tuple[QueryKey, ...]:
+        """For :class:`scp.model.Query`."""
+        return self.peer.seen if self.peer is not None else ()
+
+    @property
+    def aet(self) -> str:
+        """The AE title that they ask as; empty where there is none."""
+        return self.peer.aet if self.peer is not None else ""
+
+    def check(self, service: WebService) -> None:
+        """Raises NotAuthorized for a service that they may not use."""
+        if service in self.may:
+            return
+        remedy = {
+            "token": "see `may` of the [[http.token]], and of its [[peer]]",
+            "user": "it needs the role admin",
+        }
+        told = remedy.get(self.kind, "it needs an [[http.token]] that may")
+        raise NotAuthorized(f"{self.name or 'the account of the node'} may not {service} by DICOMweb: {told}")
+
+    def participant(self, role: Code | None = None) -> Participant:
+        """They, as one who acts, in audit messages."""
+        if self.peer is not None:
+            return peer(self.peer.aet, self.address, role, True, self.name)
+        if not self.name:
+            return operator(role)
+        return Participant(self.name, True, role, name=self.name, address=self.address)
+
+
+class Callers:
+    """Finds out who sends a request."""
+
+    def __init__(self, settings: Callable[[], Settings], sessions: Sessions) -> None:
+        self._settings, self._sessions = settings, sessions
+
+    def of(self, request: Request) -> Caller | None:
+        """Who sends a request; None for somebody unknown. Raises NotAuthorized for a peer from elsewhere."""
+        given = request.headers.get("authorization", "")
+        if given:
+            scheme, _, secret = given.partition(" ")
+            token = self._settings().http.token_of(secret.strip()) if scheme.lower() == _SCHEME else None
+            return None if token is None else self._of_token(token, _address(request))
+        if is_from_elsewhere(request.headers):
+            return None  # a browser sends cookies, and is of this machine, whatever page made it ask
+        return self._of_user(request) if self._settings().http.user else self._of_account(request)
+
+    def _of_token(self, token: ApiToken, address: str) -> Caller:
+        if token.peer is None:
+            return Caller(token.name, "token", address, frozenset(token.may))
+        found = self._settings().peer_named(token.peer)
+        if found is None:  # the configuration is refused without it
+            raise NotAuthorized(f"{token.name} is held to {token.peer}, which is no [[peer]]")
+        if found.addresses and not is_among(address, found.addresses):
+            raise NotAuthorized(f"{token.name} came from {address}, none of the `addresses` of its [[peer]]")
+        return Caller(token.name, "token", address, frozenset(token.may) & frozenset(found.may), found)
+
+    def _of_user(self, request: Request) -> Caller | None:
+        key = request.cookies.get(cookie_name(self._settings().http), "")
+        visitor = self._sessions.visitor(key) if key else None
+        if visitor is None:
+            return None
+        may = OF_ROLES[visitor.role]
+        return Caller(visitor.name, "user", _address(request), may, csrf=visitor.csrf)
+
+    @staticmethod
+    def _of_account(request: Request) -> Caller | None:
+        client, server = request.scope.get("client"), request.scope.get("server")
+        if client is None or server is None or not is_of_this_account(tuple(client), tuple(server)):
+            return None
+        return Caller("", "account", _address(request), OF_ROLES["viewer"])
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -1,0 +1,39 @@
+"""How many requests are answered at a time, of all and of one who asks; others wait for their turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from math import inf
+from weakref import WeakValueDictionary
+
+import anyio
+
+from scp.errors import OutOfResources
+
+# A viewer asks for many frames at once, over few connections: they come in turn, rather than fail.
+WAIT_SECONDS = 10.0
+LIMIT = "dicomweb.requests"
+
+
+class RequestPlaces:
+    """Gives them out; those of one who asks are half of all, so that others find some."""
+
+    def __init__(self) -> None:
+        self._all = anyio.CapacityLimiter(1)
+        self._own: WeakValueDictionary[Hashable, anyio.CapacityLimiter] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def one(self, who: Hashable, most: int) -> AsyncIterator[None]:
+        """A place for ``who``, of ``most``. Raises OutOfResources where none becomes free in time."""
+        own = self._own.get(who)
+        if own is None:
+            own = self._own[who] = anyio.CapacityLimiter(1)
+        own.total_tokens, self._all.total_tokens = (most + 1) // 2, most
+        free = False
+        with anyio.move_on_after(WAIT_SECONDS) as waiting:
+            async with own, self._all:
+                free, waiting.deadline = True, inf
+                yield
+        if not free:
+            raise OutOfResources(f"as many requests are answered as may be at a time ({LIMIT})", limit=LIMIT)

@@ -1,0 +1,123 @@
+"""Frames (PS3.18 10.4.1.1.6): as they are stored where the client takes that, else without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from scp.archive.archive import Archive
+from scp.archive.frames import OpenFrames
+from scp.errors import NoLosslessWay
+from scp.spool import Buffer, slices
+from scp.web.dicomweb.asked import Asked
+from scp.web.dicomweb.faults import Refused
+from scp.web.dicomweb.multipart import Multipart, joined
+from scp.web.dicomweb.pieces import Pieces
+from scp.web.dicomweb.retrieve.addresses import of_instance
+from scp.web.dicomweb.retrieve.conditions import headers_of, same, span_of, tag_of, unchanged
+from scp.web.dicomweb.retrieve.instances import ranges_of
+from scp.web.dicomweb.retrieve.media_types import Offer, frame_offers
+from scp.web.dicomweb.retrieve.named import Named
+from scp.web.dicomweb.retrieve.told import looks
+
+_LONGEST = 10  # digits of a frame's number
+# Bytes that are sent in one piece: each more takes the turn of a thread.
+_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """Frames that were asked for, how they go out, and the first of them."""
+
+    opened: OpenFrames
+    numbers: Sequence[int]
+    offer: Offer
+    first: Buffer
+
+
+def numbers_of(text: str) -> list[int]:
+    """The frame numbers of a path, from 1 on, in the order of the path. Raises Refused (400)."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdecimal() and len(part) <= _LONGEST and int(part) for part in parts):
+        raise Refused(400, "Frames are numbers from 1 on, with commas between them.")
+    return [int(part) for part in parts]
+
+
+async def serve(asked: Asked) -> Response:
+    """Answer a request for frames of one instance."""
+    numbers = numbers_of(asked.named["frames"])
+    found = await asked.apart(lambda: _found(asked, numbers))
+    opened, offer = found.opened, found.offer
+    asked.event.add(frames=len(numbers), transfer_syntax=offer.transfer_syntax)
+    told = (*same([opened.instance]), offer.content_type, asked.named["frames"], str(offer.multipart))
+    tag = tag_of(told, weak=offer.multipart)
+    if (answer := unchanged(asked.request.headers, tag)) is not None:
+        return answer
+    headers = headers_of(tag) | {"Vary": "Accept"}
+    archive = asked.desk.archive()
+    if offer.multipart:
+        body = Multipart(offer.media_type)
+        if len(numbers) == 1 and len(found.first) <= _AT_ONCE:
+            whole = b"".join(_parts(asked, archive, found, body))
+            return Response(whole, media_type=body.content_type, headers=headers)
+        return Pieces(asked, _parts(asked, archive, found, body), body.content_type, headers)
+    return sent(asked, found.first, tag, offer.content_type, headers)
+
+
+def sent(asked: Asked, value: Buffer, tag: str, content_type: str, headers: dict[str, str]) -> Response:
+    """A body of known size, or the range of it that is asked for."""
+    span = span_of(asked.request.headers, tag, len(value))
+    headers = headers | {"Accept-Ranges": "bytes"}
+    part = memoryview(value)
+    if span is not None:
+        part = part[span.start : span.end]
+        headers["Content-Range"] = span.content_range
+    status = 200 if span is None else 206
+    if len(part) <= _AT_ONCE:
+        return Response(bytes(part), status, headers, content_type)
+    headers["Content-Length"] = str(len(part))
+    return Pieces(asked, _pieces(part), content_type, headers, status)
+
+
+def _pieces(value: memoryview) -> Generator[bytes, None, None]:
+    yield from map(bytes, slices(value))
+
+
+def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
+    """Raises Refused (404, 406), and what keeps the first frame."""
+    archive, instance = asked.desk.archive(), Named(asked).first
+    opened = archive.frames.open(instance)
+    if (beyond := max(numbers)) > opened.count:
+        raise Refused(404, f"There is no frame {beyond}: the instance has {opened.count}.")
+    stored = opened.instance.transfer_syntax
+    received = opened.instance.received_transfer_syntax
+    offers = frame_offers(ranges_of(asked), stored, received, single=len(numbers) == 1)
+    fault = NoLosslessWay("none of the accepted media types carries these frames")
+    for offer in offers:
+        try:
+            first = archive.frames.frame(opened, numbers[0], offer.transfer_syntax)
+        except NoLosslessWay as error:
+            fault = error
+            continue
+        looks.note(asked, opened.instance)
+        # A small one is read here, in a thread: a map may have to wait for the disk.
+        return _Frames(opened, numbers, offer, bytes(first) if len(first) <= _AT_ONCE else first)
+    raise fault
+
+
+def _parts(asked: Asked, archive: Archive, found: _Frames, body: Multipart) -> Generator[bytes, None, None]:
+    location = f"{of_instance(asked.base, found.opened.instance)}/frames"
+    for at, number in enumerate(found.numbers):
+        syntax = found.offer.transfer_syntax
+        value = archive.frames.frame(found.opened, number, syntax) if at else found.first
+        head = body.head(
+            {
+                "Content-Type": found.offer.content_type,
+                "Content-Location": f"{location}/{number}",
+                "Content-Length": str(len(value)),
+            }
+        )
+        yield from joined(iter((head, value)))
+    yield body.end()
