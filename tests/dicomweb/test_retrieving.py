@@ -252,6 +252,25 @@ def test_a_frame_comes_by_ranges_and_is_not_sent_again(web: MadeDicomWeb, here: 
     assert (changed.status_code, changed.content) == (200, whole.content)
 
 
+@pytest.mark.parametrize("what", ["frames/1", "metadata", "bulkdata/7FE00010", "rendered"])
+def test_conditions_are_those_of_http(web: MadeDicomWeb, here: Place, what: str) -> None:
+    web.store(image(here.uid(1)))
+    client, path = web.client(), f"{here.at(1)}/{what}"
+    client.headers["Accept"] = {"metadata": "application/dicom+json", "rendered": "image/png"}.get(
+        what, "application/octet-stream"
+    )
+    whole = client.get(path)
+    assert client.get(path, headers={"If-Match": '"x"'}).status_code == 412
+    assert client.get(path, headers={"If-Match": "*"}).content == whole.content
+    named = client.get(path, headers={"If-Match": whole.headers["etag"]})
+    assert named.status_code == (412 if what == "metadata" else 200)  # weak tags never match
+    kept = client.get(path, headers={"If-None-Match": whole.headers["etag"]})
+    assert (kept.status_code, kept.headers["vary"]) == (304, whole.headers["vary"])
+    head = client.head(path, headers={"Range": "bytes=0-1"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers.get("content-length") == whole.headers.get("content-length")
+
+
 # -- who sees what ---------------------------------------------------------------------------------------
 
 

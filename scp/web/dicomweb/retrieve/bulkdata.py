@@ -43,7 +43,7 @@ async def serve(asked: Asked) -> Response:
     if value is None:
         raise Refused(404, "The instance has no value of that path.")
     _looks.note(asked, instance)
-    headers = headers_of(tag) | {"Vary": "Accept"}
+    headers = headers_of(tag)
     if not multipart:
         return sent(asked, value, tag, media_type, headers)
     body = Multipart(media_type)

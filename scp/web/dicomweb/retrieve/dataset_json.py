@@ -48,6 +48,7 @@ _BYTES = frozenset(b"OB OD OF OL OV OW UN".split())
 _NUMBERS = {
     b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d",
 }  # fmt: skip
+_SIZES = {vr: struct.calcsize(f"<{form}") for vr, form in _NUMBERS.items()} | {b"AT": 4}
 _FLOATS = (b"FL", b"FD")
 _WIDE = (b"UV", b"SV")  # JavaScript has no integers beyond 53 bits
 _MOST_EXACT = 1 << 53
@@ -85,11 +86,11 @@ def json_of(header: Buffer, pixel: PixelEntry | None = None, trailer: Buffer = b
     ``pixel`` and ``trailer`` are what stands behind it. The address of a bulk value begins with :data:`ROOT`,
     in the place of the instance's own. Raises UnreadableDataset, BeyondBounds.
     """
-    found = _members(header, _JsonLevel(ElementReader(header, CANONICAL), CANONICAL, "", 0, (), False))
+    # In one, as the Specific Character Set of the header is that of the trailer, too.
+    data = bytes(header) + bytes(trailer) if len(trailer) else header
+    found = _members(data, _JsonLevel(ElementReader(data, CANONICAL), CANONICAL, "", 0, (), False))
     if pixel is not None:
         found.append((pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}")))
-    if len(trailer):
-        found += _members(trailer, _JsonLevel(ElementReader(trailer, CANONICAL), CANONICAL, "", 0, (), False))
     return _object(found)
 
 
@@ -195,15 +196,14 @@ def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: Sequence[s
 
 
 def _is_bulk(value: memoryview, vr: bytes) -> bool:
-    """Whether a value only has an address: it is long, or a number that JSON does not have."""
-    if len(value) > (_INLINE_BYTES if vr in _BYTES else _INLINE_VALUES):
+    """Whether a value only has an address: it is long, or no number, or one that JSON does not have."""
+    if len(value) > (_INLINE_BYTES if vr in _BYTES else _INLINE_VALUES) or len(value) % _SIZES.get(vr, 1):
         return True
     return vr in _FLOATS and not all(map(isfinite, _unpacked(value, vr)))
 
 
 def _unpacked(value: memoryview, vr: bytes) -> tuple[Any, ...]:
-    form = f"<{_NUMBERS[vr]}"
-    return struct.unpack_from(f"<{len(value) // struct.calcsize(form)}{form[1:]}", value)
+    return struct.unpack(f"<{len(value) // _SIZES[vr]}{_NUMBERS[vr]}", value)
 
 
 def _numbers(value: memoryview, vr: bytes) -> list[str]:
@@ -256,9 +256,9 @@ def _decimal(text: str, integers: bool) -> str:
         number = int(text) if integers else float(text)
     except ValueError:
         return encode_basestring(text)
-    return (
-        repr(number) if isfinite(number) and text.isascii() and "_" not in text else encode_basestring(text)
-    )
+    # Integers that a double does not hold exactly stay text, too; isfinite fails for those of 309 digits.
+    exact = abs(number) < _MOST_EXACT if integers else isfinite(number)
+    return repr(number) if exact and text.isascii() and "_" not in text else encode_basestring(text)
 
 
 def _names(value: bytes, vr: bytes, terms: Sequence[str]) -> list[str]:
