@@ -14,6 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from scp.encoding.dataset import split
+from scp.encoding.element_paths import value_at
+from scp.encoding.elements import CANONICAL
 from scp.errors import BeyondBounds, UnreadableDataset, ZscpError
 from scp.syntaxes import lookup
 from scp.web.dicomweb.json_model import attribute
@@ -150,6 +152,21 @@ def element_in_sequence(inner: bytes) -> bytes:
     """A sequence of two items, the second with an element."""
     items = item(b"", defined=True) + item(inner, defined=True)
     return element(0x00400260, "SQ", items)
+
+
+@pytest.mark.parametrize("vr", ["UN", "OB"])
+def test_fragments_of_a_private_element_have_an_address(vr: str) -> None:
+    # All of the metadata was refused for it, while the object itself was sent.
+    begun = struct.pack("<HH2sHI", 0x0009, 0x1001, vr.encode(), 0, 0xFFFFFFFF)
+    fragments = item(b"ab", defined=True) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    header = begun + fragments + element(0x00100020, "LO", b"P1")
+    assert model(header) == {
+        "00091001": {"vr": vr, "BulkDataURI": "http://node/bulkdata/00091001"},
+        "00100020": {"vr": "LO", "Value": ["P1"]},
+    }
+    found = value_at(header, CANONICAL, "00091001")
+    assert found is not None
+    assert bytes(found) == item(b"ab", defined=True)
 
 
 def test_pixel_data_always_has_an_address() -> None:

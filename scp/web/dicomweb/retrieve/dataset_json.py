@@ -45,6 +45,7 @@ _INLINE_BYTES, _INLINE_VALUES = 1 << 10, 64 << 10
 _CHARACTER_SET, _PIXEL_GROUP = 0x00080005, 0x7FE0
 _LONGEST_TERMS = 1024  # bytes of a Specific Character Set
 _BYTES = frozenset(b"OB OD OF OL OV OW UN".split())
+_FRAGMENTED = (b"OB", b"OW")
 _NUMBERS = {
     b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d",
 }  # fmt: skip
@@ -70,7 +71,10 @@ class PixelEntry:
 
 @dataclass(frozen=True, slots=True)
 class _JsonLevel:
-    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end."""
+    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end.
+
+    Of a sequence it is that of the sequence, without one.
+    """
 
     reader: ElementReader
     encoding: Encoding
@@ -118,16 +122,11 @@ def _elements(
         if tag == ITEM_END and delimited:
             return found, value
         vr = vr or implied_vr(tag, signed, length)
-        if vr == b"SQ" or (length == UNDEFINED and tag >> 16 != _PIXEL_GROUP):
-            inner = _JsonLevel(
-                level.reader, level.encoding, f"{level.path}{tag:08X}.", level.depth, terms, signed
-            )
-            items, at = _items(data, inner, value, end if length == UNDEFINED else value + length, vr, length)
-            found.append((tag, b'{"vr":"SQ","Value":[%b]}' % b",".join(items) if items else b'{"vr":"SQ"}'))
-            continue
-        if length == UNDEFINED:  # fragments, of an icon
-            found.append((tag, _bulk(vr, f"{level.path}{tag:08X}")))
-            at = level.reader.element(at, end, level.depth).next
+        if vr == b"SQ" or length == UNDEFINED:
+            path = f"{level.path}{tag:08X}"
+            inner = _JsonLevel(level.reader, level.encoding, path, level.depth, terms, signed)
+            told, at = _nested(data, inner, at, end, (tag, vr, value, length))
+            found.append((tag, told))
             continue
         at = value + length
         if tag & 0xFFFF == 0:  # the length of a group
@@ -142,6 +141,23 @@ def _elements(
             vr = _known_vr(tag, signed, length)
         found.append((tag, _member(data[value:at], vr, level.path, tag, terms)))
     return found, at
+
+
+def _nested(
+    data: memoryview, level: _JsonLevel, at: int, end: int, header: tuple[int, bytes, int, int]
+) -> tuple[bytes, int]:
+    """The attribute object of a sequence or of fragments with a ``header`` at ``at``, and where it ends."""
+    tag, vr, value, length = header
+    if length != UNDEFINED or not (tag >> 16 == _PIXEL_GROUP or vr in _FRAGMENTED):
+        stop = end if length == UNDEFINED else value + length
+        try:
+            items, after = _items(data, level, value, stop, vr, length)
+        except UnreadableDataset:
+            if vr != b"UN":  # that may be fragments, whose VR was forgotten
+                raise
+        else:
+            return b'{"vr":"SQ","Value":[%b]}' % b",".join(items) if items else b'{"vr":"SQ"}', after
+    return _bulk(vr, level.path), level.reader.element(at, end, level.depth).next
 
 
 def _known_vr(tag: int, signed: bool, length: int) -> bytes:
@@ -168,7 +184,7 @@ def _items(
             return found, value
         if tag != ITEM:
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
-        path = f"{level.path}{len(found)}."
+        path = f"{level.path}.{len(found)}."
         item = _JsonLevel(reader, encoding, path, level.depth + 1, level.terms, level.signed)
         stop = end if size == UNDEFINED else value + size
         members, at = _elements(data, item, value, stop, delimited=size == UNDEFINED)
