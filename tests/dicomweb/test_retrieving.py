@@ -17,6 +17,7 @@ from places import Place
 from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
+from scp.config.rules import PolicyRule
 from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
 
@@ -203,6 +204,18 @@ def test_a_frame_comes_in_each_lossless_media_type(
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith(f"{media_type}; transfer-syntax=")
     assert np.asarray(decode(answer.content)).tolist() == values[1].tolist()
+
+
+@pytest.mark.parametrize("what", ["frames/1", "bulkdata/7FE00010"])
+def test_who_gets_pixels_has_used_the_object(web: MadeDicomWeb, here: Place, what: str) -> None:
+    # Else a stage that goes by the last use takes an object away from those who look at it.
+    stages = [{"form": "zstd"}, {"form": "htj2k", "after_access": "30d"}]
+    web.archive.use_policy([PolicyRule.model_validate({"name": "all", "stages": stages})])
+    web.store(image(here.uid(1)))
+    web.client().get(f"{here.at(1)}/metadata")
+    assert web.archive.named(here.uid(1))[0].accessed == 0
+    web.client().get(f"{here.at(1)}/{what}")
+    assert web.archive.named(here.uid(1))[0].accessed > 0
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ async def serve(asked: Asked) -> Response:
     if value is None:
         raise Refused(404, "The instance has no value of that path.")
     _looks.note(asked, instance)
+    if path in _PIXELS:
+        await asked.apart(lambda: asked.desk.archive().record_access([instance]))
     headers = headers_of(tag)
     if not multipart:
         return sent(asked, value, tag, media_type, headers)

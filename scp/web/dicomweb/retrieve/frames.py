@@ -97,6 +97,7 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
             fault = error
             continue
         _looks.note(asked, opened.instance)
+        archive.record_access([instance])
         return _Frames(opened, numbers, offer, first)
     raise fault
 
