@@ -183,9 +183,12 @@ class Archive:
 
     def record_access(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, if the policy uses that: a rule's ``on_access`` may be due."""
-        if not self.policy.access_exactness:
+        exactness, now = self.policy.access_exactness, time.time()
+        # Who asks for a thousand frames of an object has it written once.
+        stale = [one for one in instances if one.accessed < int(now - exactness)] if exactness else []
+        if not stale:
             return
-        self.stages.record_access(instances, time.time(), self.policy.access_exactness)
+        self.stages.record_access(stale, now, exactness)
         if any(rule.on_access for rule in self.policy.rules):
             self.wake_encoder()
 

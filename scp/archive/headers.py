@@ -24,6 +24,7 @@ from scp.objects.part10 import Part10
 from scp.syntaxes import EXPLICIT, TransferSyntax, lookup
 
 _BITS_ALLOCATED = 0x00280100
+_LONGEST = 1 << 32  # bytes that a value may claim to have
 _FLOATS = {0x7FE00008: "OF", 0x7FE00009: "OD"}
 
 
@@ -67,15 +68,24 @@ class HeaderReader:
 def _header(instance: Instance, begun: Beginning) -> NativeHeader | None:
     file = begun.file
     syntax, known = lookup(file.transfer_syntax), provenance_of(file)
-    if not begun.unread:
-        parts = split(file.dataset, syntax, proven=known.restoration is not None)
-        tag, vr = (parts.pixel.tag, parts.pixel.vr) if parts.pixel is not None else (0, "")
-        header, trailer = bytes(parts.header), bytes(parts.trailer)
-    else:
+    trailer = b""
+    if begun.unread:
         found = _before_pixels(file, syntax, begun.size)
         if found is None:
             return None
-        (header, tag, vr), trailer = found, b""
+        header, tag, vr = found
+    else:
+        try:
+            parts = split(file.dataset, syntax, proven=known.restoration is not None)
+        except UnreadableDataset:
+            # It may have come with pixel data that is cut off: what stands before that is whole.
+            found = _before_pixels(file, syntax, begun.size + _LONGEST)
+            if found is None:
+                raise
+            header, tag, vr = found
+        else:
+            tag, vr = (parts.pixel.tag, parts.pixel.vr) if parts.pixel is not None else (0, "")
+            header, trailer = bytes(parts.header), bytes(parts.trailer)
     if tag and syntax.encapsulated:
         header, vr = _as_decoded(header, syntax, known.restoration)
     return NativeHeader(_identified(header, instance), tag, vr, trailer)

@@ -6,6 +6,7 @@ import json
 import struct
 from io import BytesIO
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from objects import bundled, element, item, received, written
@@ -13,9 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from scp.encoding.dataset import split
+from scp.encoding.element_paths import value_at
+from scp.encoding.elements import CANONICAL
 from scp.errors import BeyondBounds, UnreadableDataset, ZscpError
 from scp.syntaxes import lookup
+from scp.web.dicomweb.json_model import attribute
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
+from scp.web.dicomweb.xml_model import native_model
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -90,6 +95,37 @@ def test_a_decimal_string_is_a_number_or_else_its_text(text: bytes, expected: ob
     assert model(element(0x00281053, "DS", text))["00281053"] == {"vr": "DS", "Value": [expected]}
 
 
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+def test_an_integer_that_no_double_holds_stays_text(digits: int) -> None:
+    # One of 309 digits or more kept all metadata of its series from being made.
+    text = "9" * digits
+    assert model(element(0x00200013, "IS", text.encode()))["00200013"] == {"vr": "IS", "Value": [text]}
+    assert attribute("IS", text) == {"vr": "IS", "Value": [text]}
+
+
+@pytest.mark.parametrize(("vr", "size"), [("US", 3), ("US", 1), ("FL", 6), ("FD", 4), ("AT", 6)])
+def test_a_value_that_is_not_whole_numbers_has_an_address(vr: str, size: int) -> None:
+    found = model(element(0x00720075, vr, bytes(range(size))))["00720075"]
+    assert found == {"vr": vr, "BulkDataURI": "http://node/bulkdata/00720075"}
+
+
+def test_what_stands_behind_pixel_data_has_the_repertoire_of_the_header() -> None:
+    header = element(0x00080005, "CS", b"ISO_IR 126")  # Greek
+    trailer = element(0x7FE10010, "LO", "Άννα".encode("iso8859-7"))
+    found = json.loads(json_of(header, PixelEntry(0x7FE00010, "OW"), trailer).replace(ROOT, b""))
+    assert found["7FE10010"]["Value"] == ["Άννα"]
+    assert list(found) == ["00080005", "7FE00010", "7FE10010"]
+
+
+def test_xml_names_who_reserved_a_private_block_and_keeps_line_ends() -> None:
+    header = element(0x00090010, "LO", b"ACME") + element(0x00091001, "LT", b"a\r\nb")
+    root = ElementTree.fromstring(native_model(model(header)))
+    creator, private = root
+    assert "privateCreator" not in creator.attrib
+    assert (private.get("tag"), private.get("privateCreator")) == ("00091001", "ACME")
+    assert private[0].text == "a\r\nb"
+
+
 def test_what_json_has_no_number_for_has_an_address() -> None:
     value = struct.pack("<2d", float("nan"), 1.0)
     found = model(element(0x00720074, "FD", value))["00720074"]
@@ -116,6 +152,21 @@ def element_in_sequence(inner: bytes) -> bytes:
     """A sequence of two items, the second with an element."""
     items = item(b"", defined=True) + item(inner, defined=True)
     return element(0x00400260, "SQ", items)
+
+
+@pytest.mark.parametrize("vr", ["UN", "OB"])
+def test_fragments_of_a_private_element_have_an_address(vr: str) -> None:
+    # All of the metadata was refused for it, while the object itself was sent.
+    begun = struct.pack("<HH2sHI", 0x0009, 0x1001, vr.encode(), 0, 0xFFFFFFFF)
+    fragments = item(b"ab", defined=True) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    header = begun + fragments + element(0x00100020, "LO", b"P1")
+    assert model(header) == {
+        "00091001": {"vr": vr, "BulkDataURI": "http://node/bulkdata/00091001"},
+        "00100020": {"vr": "LO", "Value": ["P1"]},
+    }
+    found = value_at(header, CANONICAL, "00091001")
+    assert found is not None
+    assert bytes(found) == item(b"ab", defined=True)
 
 
 def test_pixel_data_always_has_an_address() -> None:

@@ -11,10 +11,12 @@ import pytest
 import zstandard
 from dicomweb_desks import MadeDicomWeb, image
 from multiparts import parts_of
+from objects import as_received, written
 from places import Place
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from scp.syntaxes import EXPLICIT
 from scp.web.dicomweb.retrieve.metadata import HeaderCache
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
@@ -45,6 +47,15 @@ def test_metadata_is_all_of_the_header_whatever_the_stored_form(
     del sent.PixelData
     sent.SpecificCharacterSet = "ISO_IR 192"
     assert read == sent
+
+
+def test_pixel_data_that_is_cut_off_leaves_the_metadata(web: MadeDicomWeb, here: Place) -> None:
+    one = image(here.uid(1))
+    whole = written(one, explicit=True, little=True)
+    web.archive.ingest(as_received(whole[:-10], EXPLICIT, one.SOPClassUID, here.uid(1)))
+    (found,) = web.client().get(f"{here.at(1)}/metadata").json()
+    assert found["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Miller^Anna"}]}
+    assert found["7FE00010"]["vr"] == "OW"
 
 
 def test_the_metadata_of_a_study_is_one_array(web: MadeDicomWeb, here: Place) -> None:

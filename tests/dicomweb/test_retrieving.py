@@ -19,6 +19,7 @@ from places import Place
 from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
+from scp.config.rules import PolicyRule
 from scp.errors import CodecProcessFailed
 from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
@@ -208,6 +209,18 @@ def test_a_frame_comes_in_each_lossless_media_type(
     assert np.asarray(decode(answer.content)).tolist() == values[1].tolist()
 
 
+@pytest.mark.parametrize("what", ["frames/1", "bulkdata/7FE00010"])
+def test_who_gets_pixels_has_used_the_object(web: MadeDicomWeb, here: Place, what: str) -> None:
+    # Else a stage that goes by the last use takes an object away from those who look at it.
+    stages = [{"form": "zstd"}, {"form": "htj2k", "after_access": "30d"}]
+    web.archive.use_policy([PolicyRule.model_validate({"name": "all", "stages": stages})])
+    web.store(image(here.uid(1)))
+    web.client().get(f"{here.at(1)}/metadata")
+    assert web.archive.named(here.uid(1))[0].accessed == 0
+    web.client().get(f"{here.at(1)}/{what}")
+    assert web.archive.named(here.uid(1))[0].accessed > 0
+
+
 @pytest.mark.parametrize(
     ("numbers", "status"),
     [
@@ -253,6 +266,25 @@ def test_a_frame_comes_by_ranges_and_is_not_sent_again(web: MadeDicomWeb, here: 
     assert other.status_code == 200
     changed = client.get(path, headers={"Accept": "image/jphc", "Range": "bytes=2-11", "If-Range": '"x"'})
     assert (changed.status_code, changed.content) == (200, whole.content)
+
+
+@pytest.mark.parametrize("what", ["frames/1", "metadata", "bulkdata/7FE00010", "rendered"])
+def test_conditions_are_those_of_http(web: MadeDicomWeb, here: Place, what: str) -> None:
+    web.store(image(here.uid(1)))
+    client, path = web.client(), f"{here.at(1)}/{what}"
+    client.headers["Accept"] = {"metadata": "application/dicom+json", "rendered": "image/png"}.get(
+        what, "application/octet-stream"
+    )
+    whole = client.get(path)
+    assert client.get(path, headers={"If-Match": '"x"'}).status_code == 412
+    assert client.get(path, headers={"If-Match": "*"}).content == whole.content
+    named = client.get(path, headers={"If-Match": whole.headers["etag"]})
+    assert named.status_code == (412 if what == "metadata" else 200)  # weak tags never match
+    kept = client.get(path, headers={"If-None-Match": whole.headers["etag"]})
+    assert (kept.status_code, kept.headers["vary"]) == (304, whole.headers["vary"])
+    head = client.head(path, headers={"Range": "bytes=0-1"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers.get("content-length") == whole.headers.get("content-length")
 
 
 # -- who sees what ---------------------------------------------------------------------------------------

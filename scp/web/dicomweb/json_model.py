@@ -16,7 +16,8 @@ _CHARACTER_SET = "SpecificCharacterSet"
 _TEXT = frozenset("LT ST UR UT".split())  # a backslash is a character of these (PS3.5 6.4)
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+# Longer ones stay text: a double does not hold them, and Python refuses to read more than 4300 digits.
+_INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
 
 def of_texts(texts: Mapping[str, Any]) -> JsonDataset:

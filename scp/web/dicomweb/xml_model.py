@@ -22,20 +22,31 @@ def native_model(dataset: JsonDataset) -> bytes:
     root = Element("NativeDicomModel", {"xmlns": _NAMESPACE, "xml:space": "preserve"})
     _fill(root, dataset)
     written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
+    return written.replace(b"\r", b"&#13;")  # who reads XML takes a plain one for the end of a line (2.11)
 
 
 def _fill(parent: Element, dataset: JsonDataset) -> None:
     for tag, attribute in dataset.items():
         given = {"tag": tag, "vr": attribute["vr"]}
-        keyword = keyword_for_tag(int(tag, 16))
-        element = SubElement(parent, "DicomAttribute", given | ({"keyword": keyword} if keyword else {}))
+        if keyword := keyword_for_tag(int(tag, 16)):
+            given["keyword"] = keyword
+        if creator := _creator(dataset, tag):
+            given["privateCreator"] = creator
+        element = SubElement(parent, "DicomAttribute", given)
         if "BulkDataURI" in attribute:
             SubElement(element, "BulkData", {"uri": attribute["BulkDataURI"]})
         if "InlineBinary" in attribute:
             SubElement(element, "InlineBinary").text = attribute["InlineBinary"]
         for number, value in enumerate(attribute.get("Value", ()), 1):
             _add_value(element, attribute["vr"], str(number), value)
+
+
+def _creator(dataset: JsonDataset, tag: str) -> str:
+    """Who reserved the block of a private attribute (PS3.5 7.8.1); empty for others."""
+    if tag[3] not in "13579BDF" or tag[4:6] == "00":
+        return ""
+    values = dataset.get(f"{tag[:4]}00{tag[4:6]}", {}).get("Value")
+    return _written(str(values[0])) if values else ""
 
 
 def _add_value(parent: Element, vr: str, number: str, value: Any) -> None:

@@ -41,7 +41,9 @@ async def serve(asked: Asked) -> Response:
     if value is None:
         raise Refused(404, "The instance has no value of that path.")
     looks.note(asked, instance)
-    headers = headers_of(tag) | {"Vary": "Accept"}
+    if path in _PIXELS:
+        await asked.apart(lambda: asked.desk.archive().record_access([instance]))
+    headers = headers_of(tag)
     if not multipart:
         return sent(asked, value, tag, media_type, headers)
     body = Multipart(media_type)

@@ -30,17 +30,23 @@ def same(instances: Iterable[Instance]) -> Iterable[str]:
         yield f"{one.key} {one.stored_sha256 or one.received_sha256}"
 
 
-def headers_of(tag: str) -> dict[str, str]:
+def headers_of(tag: str, vary: str = "Accept") -> dict[str, str]:
     """Headers of an answer that a client may keep, and ask for again by its tag."""
-    return {"ETag": tag, "Cache-Control": _KEPT}
+    return {"ETag": tag, "Cache-Control": _KEPT, "Vary": vary}
 
 
-def unchanged(headers: Mapping[str, str], tag: str) -> Response | None:
-    """What answers a client that has it already: 304; None for others. Weak comparison (RFC 9110 13.1.2)."""
+def unchanged(headers: Mapping[str, str], tag: str, vary: str = "Accept") -> Response | None:
+    """What answers a client that has it already: 304; None for others. Weak comparison (RFC 9110 13.1.2).
+
+    Raises Refused (412) where the client wants another one: strong comparison (13.1.1).
+    """
+    wanted = headers.get("if-match", "*")
+    if wanted.strip() != "*" and (tag.startswith("W/") or tag not in _TAG.findall(wanted)):
+        raise Refused(412, "It is not what If-Match names.")
     given = headers.get("if-none-match", "")
     plain = tag.removeprefix("W/")
     if given.strip() == "*" or plain in (one.removeprefix("W/") for one in _TAG.findall(given)):
-        return Response(status_code=304, headers=headers_of(tag))
+        return Response(status_code=304, headers=headers_of(tag, vary))
     return None
 
 

@@ -45,9 +45,11 @@ _INLINE_BYTES, _INLINE_VALUES = 1 << 10, 64 << 10
 _CHARACTER_SET, _PIXEL_GROUP = 0x00080005, 0x7FE0
 _LONGEST_TERMS = 1024  # bytes of a Specific Character Set
 _BYTES = frozenset(b"OB OD OF OL OV OW UN".split())
+_FRAGMENTED = (b"OB", b"OW")
 _NUMBERS = {
     b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d",
 }  # fmt: skip
+_SIZES = {vr: struct.calcsize(f"<{form}") for vr, form in _NUMBERS.items()} | {b"AT": 4}
 _FLOATS = (b"FL", b"FD")
 _WIDE = (b"UV", b"SV")  # JavaScript has no integers beyond 53 bits
 _MOST_EXACT = 1 << 53
@@ -69,7 +71,10 @@ class PixelEntry:
 
 @dataclass(frozen=True, slots=True)
 class _JsonLevel:
-    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end."""
+    """The elements of a dataset, or of an item: ``path`` is what addresses them, with a dot at its end.
+
+    Of a sequence it is that of the sequence, without one.
+    """
 
     reader: ElementReader
     encoding: Encoding
@@ -85,11 +90,11 @@ def json_of(header: Buffer, pixel: PixelEntry | None = None, trailer: Buffer = b
     ``pixel`` and ``trailer`` are what stands behind it. The address of a bulk value begins with :data:`ROOT`,
     in the place of the instance's own. Raises UnreadableDataset, BeyondBounds.
     """
-    found = _members(header, _JsonLevel(ElementReader(header, CANONICAL), CANONICAL, "", 0, (), False))
+    # In one, as the Specific Character Set of the header is that of the trailer, too.
+    data = bytes(header) + bytes(trailer) if len(trailer) else header
+    found = _members(data, _JsonLevel(ElementReader(data, CANONICAL), CANONICAL, "", 0, (), False))
     if pixel is not None:
         found.append((pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}")))
-    if len(trailer):
-        found += _members(trailer, _JsonLevel(ElementReader(trailer, CANONICAL), CANONICAL, "", 0, (), False))
     return _object(found)
 
 
@@ -117,16 +122,11 @@ def _elements(
         if tag == ITEM_END and delimited:
             return found, value
         vr = vr or implied_vr(tag, signed, length)
-        if vr == b"SQ" or (length == UNDEFINED and tag >> 16 != _PIXEL_GROUP):
-            inner = _JsonLevel(
-                level.reader, level.encoding, f"{level.path}{tag:08X}.", level.depth, terms, signed
-            )
-            items, at = _items(data, inner, value, end if length == UNDEFINED else value + length, vr, length)
-            found.append((tag, b'{"vr":"SQ","Value":[%b]}' % b",".join(items) if items else b'{"vr":"SQ"}'))
-            continue
-        if length == UNDEFINED:  # fragments, of an icon
-            found.append((tag, _bulk(vr, f"{level.path}{tag:08X}")))
-            at = level.reader.element(at, end, level.depth).next
+        if vr == b"SQ" or length == UNDEFINED:
+            path = f"{level.path}{tag:08X}"
+            inner = _JsonLevel(level.reader, level.encoding, path, level.depth, terms, signed)
+            told, at = _nested(data, inner, at, end, (tag, vr, value, length))
+            found.append((tag, told))
             continue
         at = value + length
         if tag & 0xFFFF == 0:  # the length of a group
@@ -141,6 +141,23 @@ def _elements(
             vr = _known_vr(tag, signed, length)
         found.append((tag, _member(data[value:at], vr, level.path, tag, terms)))
     return found, at
+
+
+def _nested(
+    data: memoryview, level: _JsonLevel, at: int, end: int, header: tuple[int, bytes, int, int]
+) -> tuple[bytes, int]:
+    """The attribute object of a sequence or of fragments with a ``header`` at ``at``, and where it ends."""
+    tag, vr, value, length = header
+    if length != UNDEFINED or not (tag >> 16 == _PIXEL_GROUP or vr in _FRAGMENTED):
+        stop = end if length == UNDEFINED else value + length
+        try:
+            items, after = _items(data, level, value, stop, vr, length)
+        except UnreadableDataset:
+            if vr != b"UN":  # that may be fragments, whose VR was forgotten
+                raise
+        else:
+            return b'{"vr":"SQ","Value":[%b]}' % b",".join(items) if items else b'{"vr":"SQ"}', after
+    return _bulk(vr, level.path), level.reader.element(at, end, level.depth).next
 
 
 def _known_vr(tag: int, signed: bool, length: int) -> bytes:
@@ -167,7 +184,7 @@ def _items(
             return found, value
         if tag != ITEM:
             raise UnreadableDataset(f"{name_of(tag)} at byte {at} stands where an item must begin")
-        path = f"{level.path}{len(found)}."
+        path = f"{level.path}.{len(found)}."
         item = _JsonLevel(reader, encoding, path, level.depth + 1, level.terms, level.signed)
         stop = end if size == UNDEFINED else value + size
         members, at = _elements(data, item, value, stop, delimited=size == UNDEFINED)
@@ -195,15 +212,14 @@ def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: Sequence[s
 
 
 def _is_bulk(value: memoryview, vr: bytes) -> bool:
-    """Whether a value only has an address: it is long, or a number that JSON does not have."""
-    if len(value) > (_INLINE_BYTES if vr in _BYTES else _INLINE_VALUES):
+    """Whether a value only has an address: it is long, or no number, or one that JSON does not have."""
+    if len(value) > (_INLINE_BYTES if vr in _BYTES else _INLINE_VALUES) or len(value) % _SIZES.get(vr, 1):
         return True
     return vr in _FLOATS and not all(map(isfinite, _unpacked(value, vr)))
 
 
 def _unpacked(value: memoryview, vr: bytes) -> tuple[Any, ...]:
-    form = f"<{_NUMBERS[vr]}"
-    return struct.unpack_from(f"<{len(value) // struct.calcsize(form)}{form[1:]}", value)
+    return struct.unpack(f"<{len(value) // _SIZES[vr]}{_NUMBERS[vr]}", value)
 
 
 def _numbers(value: memoryview, vr: bytes) -> list[str]:
@@ -256,9 +272,9 @@ def _decimal(text: str, integers: bool) -> str:
         number = int(text) if integers else float(text)
     except ValueError:
         return encode_basestring(text)
-    return (
-        repr(number) if isfinite(number) and text.isascii() and "_" not in text else encode_basestring(text)
-    )
+    # Integers that a double does not hold exactly stay text, too; isfinite fails for those of 309 digits.
+    exact = abs(number) < _MOST_EXACT if integers else isfinite(number)
+    return repr(number) if exact and text.isascii() and "_" not in text else encode_basestring(text)
 
 
 def _names(value: bytes, vr: bytes, terms: Sequence[str]) -> list[str]:

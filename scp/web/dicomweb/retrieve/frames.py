@@ -55,7 +55,7 @@ async def serve(asked: Asked) -> Response:
     tag = tag_of(told, weak=offer.multipart)
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
-    headers = headers_of(tag) | {"Vary": "Accept"}
+    headers = headers_of(tag)
     archive = asked.desk.archive()
     if offer.multipart:
         body = Multipart(offer.media_type)
@@ -68,7 +68,8 @@ async def serve(asked: Asked) -> Response:
 
 def sent(asked: Asked, value: Buffer, tag: str, content_type: str, headers: dict[str, str]) -> Response:
     """A body of known size, or the range of it that is asked for."""
-    span = span_of(asked.request.headers, tag, len(value))
+    # Ranges are of GET alone (RFC 9110 14.2).
+    span = span_of(asked.request.headers, tag, len(value)) if asked.request.method == "GET" else None
     headers = headers | {"Accept-Ranges": "bytes"}
     part = memoryview(value)
     if span is not None:
@@ -102,6 +103,7 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
             fault = error
             continue
         looks.note(asked, opened.instance)
+        archive.record_access([instance])
         # A small one is read here, in a thread: a map may have to wait for the disk.
         return _Frames(opened, numbers, offer, bytes(first) if len(first) <= _AT_ONCE else first)
     raise fault

@@ -31,6 +31,7 @@ from scp.web.dicomweb.xml_model import native_model
 JSON = "application/dicom+json"
 _TYPES = (JSON, "application/json", XML)
 ANSWERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
+_VARY = "Accept, Accept-Encoding"
 # What a cache holds: that of some ten thousand CT images. What is larger than a share of it is not kept.
 _MOST_HELD, _LARGEST = 64 << 20, 4 << 20
 _OVERHEAD = 300  # bytes of an entry, beside what it holds
@@ -81,14 +82,14 @@ async def serve(asked: Asked) -> Response:
     coding, coded = _coding(asked.request.headers.get("accept-encoding", ""))
     named, digest = await asked.apart(lambda: _named(asked))
     tag = tag_of((digest, asked.base, media_type, coding), weak=True)
-    if (answer := unchanged(asked.request.headers, tag)) is not None:
+    if (answer := unchanged(asked.request.headers, tag, _VARY)) is not None:
         return answer
     body = Multipart(XML) if media_type == XML else None
     found = await asked.apart(lambda: _Metadata(asked, named, body))
     left = len(found.short)
     asked.event.add(instances=named.count, **({"left_out": left} if left else {}))
-    headers = {"Vary": "Accept, Accept-Encoding", **({"Content-Encoding": coding} if coding else {})}
-    headers |= found.short.headers(asked.base, named.count) if left else headers_of(tag)
+    headers = {"Vary": _VARY, **({"Content-Encoding": coding} if coding else {})}
+    headers |= found.short.headers(asked.base, named.count) if left else headers_of(tag, _VARY)
     content_type = media_type if body is None else body.content_type
     return Pieces(asked, coded(found.pieces()), content_type, headers, 206 if left else 200)
 

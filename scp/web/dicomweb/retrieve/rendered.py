@@ -54,7 +54,7 @@ async def _serve(asked: Asked, most: int) -> Response:
         return answer
     instance, picture = await asked.apart(lambda: _rendered(asked, candidates, frames[0], wish))
     looks.note(asked, instance)
-    return Response(picture, media_type=media_type, headers=headers_of(tag) | {"Vary": "Accept"})
+    return Response(picture, media_type=media_type, headers=headers_of(tag))
 
 
 def _candidates(asked: Asked) -> list[Instance]:
