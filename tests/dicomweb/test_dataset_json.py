@@ -90,6 +90,14 @@ def test_a_decimal_string_is_a_number_or_else_its_text(text: bytes, expected: ob
     assert model(element(0x00281053, "DS", text))["00281053"] == {"vr": "DS", "Value": [expected]}
 
 
+@pytest.mark.parametrize("digits", [18, 400, 5000])
+def test_an_integer_that_nobody_counts_to_is_a_number_or_else_its_text(digits: int) -> None:
+    text = b"1" * digits
+    (value,) = model(element(0x00200013, "IS", text))["00200013"]["Value"]
+    assert str(value) == text.decode()
+    assert isinstance(value, int) == (digits == 18)
+
+
 def test_what_json_has_no_number_for_has_an_address() -> None:
     value = struct.pack("<2d", float("nan"), 1.0)
     found = model(element(0x00720074, "FD", value))["00720074"]

@@ -254,11 +254,10 @@ def _decimal(text: str, integers: bool) -> str:
         return text
     try:
         number = int(text) if integers else float(text)
-    except ValueError:
-        return encode_basestring(text)
-    return (
-        repr(number) if isfinite(number) and text.isascii() and "_" not in text else encode_basestring(text)
-    )
+        plain = isfinite(number) and text.isascii() and "_" not in text
+    except (ValueError, OverflowError):  # also an integer beyond all floating point numbers
+        plain = False
+    return repr(number) if plain else encode_basestring(text)
 
 
 def _names(value: bytes, vr: bytes, terms: Sequence[str]) -> list[str]:
