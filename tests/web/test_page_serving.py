@@ -168,6 +168,7 @@ def test_an_answer_ends_where_the_client_takes_nothing_of_it_and_not_before(
     service = PageService(listening, endless, None, lambda: None)
     service.start()
     try:
+        until(lambda: service._server.started, "it is served")
         with socket.create_connection(listening.getsockname(), timeout=30) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert client.recv(12) == b"HTTP/1.1 200"
