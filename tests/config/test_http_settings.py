@@ -132,3 +132,10 @@ def test_a_change_of_users_is_one_of_security_and_tells_no_password() -> None:
 )  # fmt: skip
 def test_where_the_page_is(keys: dict[str, Any], url: str) -> None:
     assert HttpSettings(port=11180, **keys).url == url
+
+
+@pytest.mark.parametrize("page", ["conf/zscp.toml", "docs/dicomweb.md", "docs/configuration.md"])
+def test_no_example_has_the_digest_of_a_token_that_anybody_guesses(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    words = ("", "test", "token", "secret", "password", "viewer", "changeme", "admin", "zscp")
+    assert not [word for word in words if digest_of(word) in text]

@@ -187,8 +187,9 @@ def test_a_picture_fits_the_viewport(web: MadeDicomWeb, here: Place) -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    ["viewport=0,0", "viewport=a", "window=1", "window=1,2,cubic", "window=nan,1", "quality=0", "quality=x"],
-)
+    ["viewport=0,0", "viewport=a", "window=1", "window=1,2,cubic", "window=nan,1", "quality=0", "quality=x",
+     "window=1,0", "window=1,0.5", "window=1,0,sigmoid", "window=1,-1,linear-exact"],
+)  # fmt: skip
 def test_wishes_that_make_no_sense_are_refused(web: MadeDicomWeb, here: Place, asked: str) -> None:
     web.store(image(here.uid(1)))
     assert web.client().get(f"{here.at(1)}/rendered?{asked}").status_code == 400

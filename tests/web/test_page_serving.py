@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from certificates import Issuer
 from desks import PASSWORDS, MadePage, http_settings, users, with_http
@@ -110,13 +111,79 @@ def is_cut_off(connection: socket.socket) -> bool:
 def test_connections_are_bounded(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     address = served()
     monkeypatch.setattr(serving, "_MOST_CONNECTIONS", 3)
-    idle = [socket.create_connection(address, timeout=20) for _ in range(3)]
+    idle = [_connected(address, host) for host in ("127.0.0.2", "127.0.0.3", "127.0.0.3")]
     time.sleep(0.2)
-    with socket.create_connection(address, timeout=20) as one_more:
+    with _connected(address, "127.0.0.4") as one_more:
         assert one_more.recv(10) == b""
     for one in idle:
         one.close()
     until(lambda: _answers(address), "there is room again")
+
+
+def _connected(address: tuple[str, int], host: str) -> socket.socket:
+    return socket.create_connection(address, timeout=20, source_address=(host, 0))
+
+
+def test_one_address_leaves_half_of_the_connections_to_others(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = served()
+    monkeypatch.setattr(serving, "_MOST_CONNECTIONS", 6)
+    held = [_connected(address, "127.0.0.2") for _ in range(6)]
+    until(lambda: sum(map(_is_closed, held)) == 3, "half of the connections are closed")
+    assert got(address, "/live")[0] == 200
+    for one in held:
+        one.close()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_an_answer_ends_where_the_client_takes_nothing_of_it_and_not_before(
+    monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    monkeypatch.setattr(serving, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(serving, "_STALL_SECONDS", 60.0 if takes else 0.4)
+    monkeypatch.setattr(serving, "_LONGEST_SECONDS", 3.0)
+    ended = threading.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun = time.monotonic()
+        # uvicorn drops what is sent after the connection has ended
+        while time.monotonic() - begun < (4.5 if takes else 60.0) and not ended.is_set():
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+            await anyio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b""})
+
+    listening = bound("127.0.0.1", 0)
+    service = PageService(listening, endless, None, lambda: None)
+    service.start()
+    try:
+        until(lambda: service._server.started, "it is served")
+        with socket.create_connection(listening.getsockname(), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+            if not takes:
+                cycles = service._server.server_state.connections
+                until(lambda: not cycles, "the connection is cut off")
+                return
+            last = b""
+            while not last.endswith(b"0\r\n\r\n"):
+                got_now = client.recv(1 << 20)
+                assert got_now, "the answer was cut off"
+                last = (last + got_now)[-10:]
+    finally:
+        ended.set()
+        service.stop()
 
 
 def _answers(address: tuple[str, int]) -> bool:

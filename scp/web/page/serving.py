@@ -12,17 +12,21 @@ from typing import Any
 import anyio.to_thread
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from scp.config.networks import origin
 from scp.config.settings import TlsSettings
 from scp.config.tls import server_context
 from scp.web.page.rendering import compile_templates
 
-# More connections at a time are closed at once; views run in so many threads.
+# More connections at a time are closed at once, and of one address more than half of these; views run in so
+# many threads.
 _MOST_CONNECTIONS, _THREADS = 128, 8
-# A connection whose request has not come for so long is closed, and any request ends after so long.
-_LOOK_SECONDS, _LONGEST_SECONDS = 10.0, 900.0
+# A connection whose request has not come for so long is closed. So is one whose answer stands still, as its
+# client takes nothing of it, or as no more of it is made. An answer that goes on may take hours: a large
+# study over a thin line does.
+_LOOK_SECONDS, _STALL_SECONDS, _LONGEST_SECONDS = 10.0, 120.0, 900.0
 _STOP_SECONDS = 5.0
 
 
@@ -31,13 +35,28 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """See asyncio.Protocol."""
-        if len(self.connections) >= _MOST_CONNECTIONS:
+        self.origin = _origin(transport)
+        of_one = sum(getattr(one, "origin", "") == self.origin for one in self.connections)
+        if len(self.connections) >= _MOST_CONNECTIONS or of_one >= (_MOST_CONNECTIONS + 1) // 2:
             transport.close()
             self.transport = transport
             return
         super().connection_made(transport)
-        self._stage, self._since = "", self.loop.time()
+        self.app = self._counting(self.app)
+        self._stage, self._since, self._sent = "", self.loop.time(), 0
         self._look()
+
+    def _counting(self, app: ASGIApp) -> ASGIApp:
+        """The same, with its messages counted that have gone out."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            async def sent(message: Message) -> None:
+                await send(message)
+                self._sent += 1
+
+            await app(scope, receive, sent)
+
+        return counted
 
     def _look(self) -> None:
         """Close the connection where nothing has come of it since the last look."""
@@ -46,18 +65,30 @@ class BoundedProtocol(H11Protocol):
         now, stage = self.loop.time(), self._now_at()
         if stage != self._stage:
             self._stage, self._since = stage, now
-        most = _LONGEST_SECONDS if stage.startswith("answer") else _LOOK_SECONDS
-        if now - self._since >= most:
+        if now - self._since >= self._patience(stage):
             self.transport.abort()
         else:
             self.loop.call_later(_LOOK_SECONDS / 2, self._look)
 
+    def _patience(self, stage: str) -> float:
+        if not stage.startswith("answer"):
+            return _LOOK_SECONDS
+        return _STALL_SECONDS if self.transport.get_write_buffer_size() else _LONGEST_SECONDS
+
     def _now_at(self) -> str:
-        """What the connection does, and for which request."""
+        """What the connection does, for which request, and how much of an answer has gone."""
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             return f"waits {id(cycle)}"
-        return f"{'reads' if cycle.more_body else 'answers'} {id(cycle)}"
+        if cycle.more_body:
+            return f"reads {id(cycle)}"
+        return f"answers {id(cycle)} {self._sent} {self.transport.get_write_buffer_size()}"
+
+
+def _origin(transport: asyncio.Transport) -> str:
+    """What counts as one address: see :func:`scp.config.networks.origin`."""
+    peer = transport.get_extra_info("peername")
+    return origin(peer[0]) if isinstance(peer, tuple) else ""
 
 
 class PageService:

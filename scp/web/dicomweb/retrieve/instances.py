@@ -50,7 +50,7 @@ class _AskedFor:
         self._ranges = ranges_of(asked)
         self._single = "instance" in asked.named
         self.named = Named(asked)
-        self.short = Shortfall()
+        self.short = Shortfall(asked.check)
         self._transfer = Transfer(asked)
         self._first = self._looked_for()
 

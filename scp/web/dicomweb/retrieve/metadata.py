@@ -115,13 +115,12 @@ class _Metadata:
     def __init__(self, asked: Asked, named: Named, body: Multipart | None) -> None:
         """Raises what keeps all of the instances."""
         self._asked, self._named, self._body = asked, named, body
-        self._archive, self.short = asked.desk.archive(), Shortfall()
+        self._archive, self.short = asked.desk.archive(), Shortfall(asked.check)
         self.short.look(named.pages(), self._json)
         first, _ = self.short.first(named.pages(), self._json)
         looks.note(asked, first)
 
     def _json(self, instance: Instance) -> bytes:
-        self._asked.check()
         return _cache.get(self._archive, instance)
 
     def pieces(self) -> Generator[bytes, None, None]:
@@ -131,6 +130,7 @@ class _Metadata:
             for one in page:
                 if one.key in self.short.keys:
                     continue
+                self._asked.check()  # who has gone is no fault of the instance
                 try:
                     found = self._json(one)
                 except ZscpError as error:

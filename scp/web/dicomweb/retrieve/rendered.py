@@ -114,7 +114,10 @@ def _window(text: str) -> tuple[float, float, Literal["LINEAR", "LINEAR_EXACT", 
     if function.strip().lower() not in _FUNCTIONS:
         raise QueryError(f"window: the function is one of {', '.join(_FUNCTIONS)}")
     center, width = _numbers(",".join(numbers), "window", 2)
-    return center, width, _FUNCTIONS[function.strip().lower()]
+    known = _FUNCTIONS[function.strip().lower()]
+    if width <= 0 or (known == "LINEAR" and width < 1):  # PS3.3 C.11.2.1.2.1
+        raise QueryError("window: the width is 1 or more, of linear-exact and sigmoid more than 0")
+    return center, width, known
 
 
 def _numbers(text: str, name: str, count: int) -> list[float]:

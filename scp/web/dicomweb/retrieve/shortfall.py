@@ -32,6 +32,11 @@ class FailedLately:
             while len(self._keys) > _MOST:
                 self._keys.popitem(last=False)
 
+    def discard(self, instance: Instance) -> None:
+        """Forget a file: it was sent, or can be."""
+        with self._changes:
+            self._keys.pop(instance.key, None)
+
     def has(self, instance: Instance) -> bool:
         """Whether this file failed."""
         return instance.key in self._keys
@@ -41,9 +46,14 @@ failed_lately = FailedLately()
 
 
 class Shortfall:
-    """Instances that are left out of an answer, by key, with the reasons."""
+    """Instances that are left out of an answer, by key, with the reasons.
 
-    def __init__(self) -> None:
+    ``check`` is called before each attempt, and raises where nobody waits for the answer any more: that is no
+    fault of an instance.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self.keys: dict[str, ZscpError] = {}
         self._uids: list[str] = []
 
@@ -57,11 +67,14 @@ class Shortfall:
 
     def tried(self, instance: Instance, attempt: Callable[[Instance], Made]) -> Made | None:
         """What is made of an instance; None where that fails: then it is left out."""
+        self._check()
         try:
-            return attempt(instance)
+            made = attempt(instance)
         except ZscpError as error:
             self.add(instance, error)
             return None
+        failed_lately.discard(instance)  # each that is on this list costs the next who asks an attempt
+        return made
 
     def first(
         self, pages: Iterable[Iterable[Instance]], attempt: Callable[[Instance], Made]
