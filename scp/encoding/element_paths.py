@@ -32,7 +32,7 @@ def value_at(data: Buffer, encoding: Encoding, path: str) -> Buffer | None:
         vr, at, end = found
         if vr == b"UN":
             reader = ElementReader(data, IMPLICIT_LITTLE)
-        item = _item(reader, at, end, int(number))
+        item = item_at(reader, at, end, int(number))
         if item is None:
             return None
         at, end = item
@@ -50,8 +50,12 @@ def _element(reader: ElementReader, at: int, end: int, wanted: str) -> tuple[byt
     return None
 
 
-def _item(reader: ElementReader, at: int, end: int, number: int) -> tuple[int, int] | None:
-    """Where the content of an item begins and ends."""
+def item_at(reader: ElementReader, at: int, end: int, number: int) -> tuple[int, int] | None:
+    """Where the content of an item begins and ends; None for no such item.
+
+    The value of the sequence lies from ``at`` to ``end``, and items are counted from 0. Raises
+    UnreadableDataset, BeyondBounds.
+    """
     while at < end:
         tag, _, value, length = reader.header(at, end)
         if tag == SEQUENCE_END:

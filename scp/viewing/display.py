@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from scp.encoding.elements import CANONICAL, ITEM, SEQUENCE_END, UNDEFINED, ElementReader, walk
+from scp.encoding.element_paths import item_at
+from scp.encoding.elements import CANONICAL, ElementReader, walk
 from scp.encoding.scan import Scan, scan
 from scp.errors import NoPicture, UnreadableDataset, message_of
 
@@ -140,7 +141,7 @@ def _dataset(header: bytes, spans: Iterable[tuple[int, int]]) -> Dataset:
 def _group(header: bytes, found: Scan, sequence: int, number: int) -> Dataset:
     """The functional groups of an item, as one dataset; empty where there is no such item."""
     _, at, end = found.elements.get(sequence) or found.undefined.get(sequence) or (b"", 0, 0)
-    item = _item(header, at, end, number)
+    item = item_at(ElementReader(header, CANONICAL), at, end, number) or (0, 0)
     spans = [
         (item[0] + each.start, item[0] + each.next)
         for each in walk(memoryview(header)[item[0] : item[1]], CANONICAL)
@@ -151,22 +152,6 @@ def _group(header: bytes, found: Scan, sequence: int, number: int) -> Dataset:
         for inner in list(sequence_.value)[:1]:
             merged.update(inner)
     return merged
-
-
-def _item(header: bytes, at: int, end: int, number: int) -> tuple[int, int]:
-    """Where the content of an item begins and ends."""
-    reader = ElementReader(header, CANONICAL)
-    while at < end:
-        tag, _, value, length = reader.header(at, end)
-        if tag == SEQUENCE_END:
-            break
-        if tag != ITEM:
-            raise UnreadableDataset(f"no item begins at byte {at}")
-        stop = reader.end_of_item(value, end, 1) if length == UNDEFINED else value + length
-        if number == 0:
-            return value, stop
-        number, at = number - 1, stop + 8 * (length == UNDEFINED)
-    return 0, 0
 
 
 def _first(levels: Iterable[Dataset], read: Callable[[Dataset], Read | None]) -> Read | None:
