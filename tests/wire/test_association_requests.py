@@ -91,6 +91,7 @@ def answered(node: RunningNode, pdu: bytes) -> tuple[int, bytes]:
 def logged(node: RunningNode, name: str) -> Iterator[dict[str, Any]]:
     """The one event of a name that is logged, until no association is left; there after the block."""
     found: dict[str, Any] = {}
+    until(lambda: not node.node.server.associations.all(), "those of the test before are over")
     with structlog.testing.capture_logs() as events:
         yield found
         until(lambda: not node.node.server.associations.all(), "it is over")
