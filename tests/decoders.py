@@ -149,11 +149,16 @@ def pixels(one: Sent) -> np.ndarray:  # noqa: PLR0911 - one for each decoder
     return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True, correct_unused_bits=False))  # type: ignore[attr-defined]
 
 
+def jpeg2000(codestream: Buffer) -> np.ndarray:
+    """The samples of a codestream of JPEG 2000 or HTJ2K, by OpenJPEG."""
+    return np.asarray(openjpeg.decode(codestream))  # type: ignore[attr-defined]
+
+
 def _four(one: Sent, dataset: Dataset) -> np.ndarray:
     """Four samples a pixel, which pydicom does not take; of compressed ones only what OpenJPEG does."""
     shape = (dataset.Rows, dataset.Columns, 4)
     if one.syntax in _OPENJPEG:
-        return np.asarray(openjpeg.decode(_frames(dataset)[0]))  # type: ignore[attr-defined]
+        return jpeg2000(_frames(dataset)[0])
     if lookup(one.syntax).encapsulated:
         pytest.skip(f"no other decoder of four samples in {one.syntax}")
     value = np.frombuffer(raw_pixels(one), "u1", int(np.prod(shape)))

@@ -227,3 +227,10 @@ def test_capabilities_name_each_resource_and_what_it_answers(filled: MadeDicomWe
     (root,) = told["application"]["resources"]
     (studies,) = (one for one in root["resource"] if one["@path"] == "studies")
     assert studies["method"][0]["@name"] == "GET"
+
+
+@pytest.mark.parametrize("may", [["get"], ["store"]])
+def test_capabilities_are_told_to_whoever_is_known(filled: MadeDicomWeb, may: list[str]) -> None:
+    filled.settings = dicomweb_settings(http={"token": [token("writer", may=may)]})
+    assert filled.client("writer").options("/studies").status_code == 200
+    assert filled.client("").options("/studies").status_code == 401

@@ -78,13 +78,14 @@ Serve = Callable[[Asked], Awaitable[Response]]
 class Route:
     """One resource and what is done with it: ``{study}`` in its ``path`` is any text without a slash.
 
-    ``service`` is what the log and the metrics call it. The rest describes it (PS3.18 8.9): the ``name`` of
+    ``may`` is what its sender must be allowed; None: whoever is known. ``service`` is what the log and the
+    metrics call it. The rest describes it (PS3.18 8.9): the ``name`` of
     the transaction, media types that it ``answers`` with, query ``parameters``, its ``statuses`` of success.
     """
 
     method: str
     path: str
-    may: WebService
+    may: WebService | None
     service: str
     serve: Serve
     name: str = ""

@@ -35,7 +35,7 @@ def capabilities(routes: Iterable[Route]) -> Route:
         raise Refused(406, f"Capabilities are told as {WADL} or {JSON}.")
 
     made: Serve = serve
-    return Route("OPTIONS", "", "find", "dicomweb", made)
+    return Route("OPTIONS", "", None, "dicomweb", made)
 
 
 def wadl(base: str, routes: Iterable[Route]) -> Element:

@@ -112,7 +112,7 @@ class Gate:
                 match.named,
                 self._base(request),
                 event,
-                self._threads[match.route.may],
+                self._threads[match.route.may or "find"],
                 gone,
             )
             response = await match.route.serve(asked)
@@ -141,7 +141,8 @@ class Gate:
         if caller is None:
             return self._unknown(request)
         try:
-            caller.check(match.route.may)
+            if match.route.may is not None:
+                caller.check(match.route.may)
         except NotAuthorized as error:
             self._audit.refused(caller.participant(), _address(request), str(error))
             challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'}
