@@ -23,11 +23,15 @@ from scp.web.page.rendering import compile_templates
 _MOST_CONNECTIONS, _THREADS = 128, 8
 # A connection whose request has not come for so long is closed, and any request ends after so long.
 _LOOK_SECONDS, _LONGEST_SECONDS = 10.0, 900.0
+# A body that is longer than this has to come at a rate of this much in that time: 52 kbit/s.
+_LEAST_BYTES = 64 << 10
 _STOP_SECONDS = 5.0
 
 
 class BoundedProtocol(H11Protocol):
     """A connection that does not wait for ever: uvicorn ends only those that are between two requests."""
+
+    _came = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """See asyncio.Protocol."""
@@ -38,6 +42,11 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._stage, self._since = "", self.loop.time()
         self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._came += len(data)
+        super().data_received(data)
 
     def _look(self) -> None:
         """Close the connection where nothing has come of it since the last look."""
@@ -57,7 +66,9 @@ class BoundedProtocol(H11Protocol):
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             return f"waits {id(cycle)}"
-        return f"{'reads' if cycle.more_body else 'answers'} {id(cycle)}"
+        if not cycle.more_body or cycle.body or self.flow.read_paused or cycle.waiting_for_100_continue:
+            return f"answers {id(cycle)}"  # or has yet to take what came: no fault of the client
+        return f"reads {id(cycle)} {self._came // _LEAST_BYTES}"
 
 
 class PageService:
