@@ -16,7 +16,6 @@ from dicomweb_desks import CT, ROOT, MadeDicomWeb, dicomweb_settings, image, tok
 from objects import all_files, bundled, written
 from stow import CONTENT_TYPE, DICOM, END, body, file_of, others, part, refused, stored
 
-from scp import spool
 from scp.archive.options import Options
 from scp.encoding.streams import gathered
 from scp.errors import OutOfResources
@@ -302,7 +301,7 @@ def test_without_room_the_client_is_told_to_come_again(
         def no_file(*_: Any, **__: Any) -> Any:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        full.setattr(spool.tempfile, "TemporaryFile", no_file)
+        full.setattr("tempfile.TemporaryFile", no_file)
         answer = sent(stow, body([large]))
         assert (answer.status_code, others(answer.json())) == (503, [0xA700])
         assert answer.headers["retry-after"]

@@ -11,6 +11,7 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 from dicomweb_desks import ROOT, MadeDicomWeb, bearer, dicomweb_settings, image, token
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 from requests import HTTPError
 from stow import CONTENT_TYPE, END, body, file_of, part
 from waiting import until
@@ -42,7 +43,7 @@ def client(address: Address) -> DICOMwebClient:
 
 def _with_meta(one: Dataset) -> Dataset:
     one.file_meta = FileMetaDataset()
-    one.file_meta.TransferSyntaxUID = EXPLICIT
+    one.file_meta.TransferSyntaxUID = UID(EXPLICIT)
     return one
 
 
