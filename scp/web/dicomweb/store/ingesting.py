@@ -102,6 +102,7 @@ class Ingesting:
         except UidMismatch:
             if (itself := _by_its_own_uids(received)) == received:
                 raise
+            event.add(sop_class=itself.sop_class_uid, sop_instance=itself.sop_instance_uid)
             kept = self._archive.ingest(itself, self._admission, follows.append)
         describe(kept, event)
         count_limit(kept, event)
