@@ -13,6 +13,8 @@
     │   ├── UnusableUid           its SOP Instance UID is one that no object can be stored under
     │   ├── IncompleteDataset     it lacks a UID, and storage.incomplete says reject
     │   ├── UidMismatch           its UIDs disagree with the command that carried it
+    │   ├── UnsupportedSopClass   it is of a SOP class that is not stored
+    │   ├── UnsupportedSyntax     it is in a transfer syntax that is not taken
     │   └── DuplicateRejected     it is held with other content, which a hold or the configuration keeps
     │       └── Superseded        the stored object was received later
     ├── MalformedAssociation      an A-ASSOCIATE PDU that cannot be read, or whose values cannot be used
@@ -137,6 +139,14 @@ class UnidentifiedDataset(DatasetError):
 
 class UidMismatch(DatasetError):
     """The dataset's SOP Class or Instance UID disagrees with the command set's."""
+
+
+class UnsupportedSopClass(DatasetError):
+    """By STOW-RS: the SOP class is not stored; on an association its presentation context is refused."""
+
+
+class UnsupportedSyntax(DatasetError):
+    """By STOW-RS: the transfer syntax is not taken; on an association its presentation context is refused."""
 
 
 class DuplicateRejected(DatasetError):

@@ -20,13 +20,15 @@ from scp.config.http import digest_of
 from scp.config.link import link
 from scp.config.rules import PolicyRule
 from scp.config.settings import Settings
+from scp.dimse.negotiation.contexts import check_stored
+from scp.dimse.status import of_kept, status_of
 from scp.index.sql import SqlIndex
 from scp.node.rendering import rendering
 from scp.objects.local import LocalStore
 from scp.syntaxes import EXPLICIT
 from scp.web.access.sessions import Sessions
 from scp.web.dicomweb.app import DicomWebBefore
-from scp.web.dicomweb.desk import DicomWebDesk
+from scp.web.dicomweb.desk import DicomWebDesk, StoreRules
 
 ROOT = "/dicom-web"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -89,7 +91,11 @@ class MadeDicomWeb:
     def made_app(self) -> DicomWebBefore:
         """The application, as after a start."""
         desk = DicomWebDesk(
-            lambda: self.settings, lambda: self.archive, self.trail, rendering(lambda: self.archive)
+            lambda: self.settings,
+            lambda: self.archive,
+            self.trail,
+            rendering(lambda: self.archive),
+            StoreRules(check_stored, status_of, of_kept),
         )
         return DicomWebBefore(PlainTextResponse("the page"), desk, self.sessions)
 

@@ -16,7 +16,7 @@ from scp.index.history import History, KeptBy, KeptRow, Span, TrafficBy, Traffic
 from scp.resources.room import free_bytes
 
 # The services by which objects come in, and by which they go out.
-INBOUND, OUTBOUND = ("c-store",), ("c-move", "c-get", "forward")
+INBOUND, OUTBOUND = ("c-store", "stow-rs"), ("c-move", "c-get", "forward")
 # The rate at which a disk fills is that of so many days; fewer than LEAST say too little.
 RATE_DAYS, LEAST_DAYS = 28, 3
 _FAR = 365 * 100  # days

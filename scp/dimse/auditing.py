@@ -15,20 +15,14 @@ from scp.audit import events, messages
 from scp.audit.actors import peer, this_process
 from scp.audit.events import Action, Code, Participant
 from scp.audit.repeats import Repeats
+from scp.audit.stored import StoredCounts
 from scp.audit.studies import StudyCounts
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.dimse.negotiation.association_request import Titles
-from scp.model import Instance, Kept, KeptOutcome
+from scp.model import Instance, Kept
 from scp.spool import Buffer
 
 _MOST_SECONDS, _MOST_STUDIES = 300.0, 256
-# What became of an object says whether the receiver had it (PS3.15 table A.5.3.7-1).
-_ACTIONS: dict[KeptOutcome, Action] = {
-    "kept": Action.CREATE,
-    "replaced": Action.UPDATE,
-    "duplicate": Action.READ,
-    "discarded": Action.READ,
-}
 _UNSENT = "not sent, or not taken by the destination"
 
 
@@ -50,8 +44,7 @@ class AssociationAudit:
         self.user = ""
         self._lock = threading.Lock()
         self._since = 0.0
-        self._stored: dict[Action, StudyCounts] = {}
-        self._failed, self._why = 0, ""
+        self._stored = StoredCounts()
         self._over = False
 
     # ---- who ----
@@ -96,21 +89,17 @@ class AssociationAudit:
         """An object was kept, or was held already."""
         if not self._trail.on:
             return
-        action = _ACTIONS[kept.outcome]
         with self._lock:
             self._since = self._since or time.monotonic()
-            counts = self._stored.get(action)
-            if counts is None:
-                counts = self._stored[action] = StudyCounts()
-            counts.add(kept.instance)
-            due = len(counts) > _MOST_STUDIES or time.monotonic() - self._since > _MOST_SECONDS or self._over
+            studies = self._stored.add(kept)
+            due = studies > _MOST_STUDIES or time.monotonic() - self._since > _MOST_SECONDS or self._over
         if due:
             self.flush()
 
     def not_stored(self, why: str) -> None:
         """An object was refused: which study it is of is not known."""
         with self._lock:
-            self._failed, self._why = self._failed + 1, why
+            self._stored.refused(why)
 
     def end(self) -> None:
         """Record what was counted: the association is over. What was recorded later follows at once."""
@@ -120,16 +109,8 @@ class AssociationAudit:
     def flush(self) -> None:
         """Record what was counted until now."""
         with self._lock:
-            stored, self._stored, self._since = self._stored, {}, 0.0
-            failed, self._failed = self._failed, 0
-        who = (self._peer(events.SOURCE), self._node(events.DESTINATION))
-        for action, counts in stored.items():
-            for key in counts:
-                self._trail.record(messages.transferred(action, who, counts.subjects(key)))
-        if failed and self._trail.on:
-            why = f"{failed} objects were not stored; the last: {self._why}"
-            unknown = (messages.study("", {}), messages.patient(""))
-            self._trail.record(messages.transferred(Action.CREATE, who, unknown, why))
+            stored, self._stored, self._since = self._stored, StoredCounts(), 0.0
+        stored.record(self._trail, (self._peer(events.SOURCE), self._node(events.DESTINATION)))
 
     # ---- what was asked for, and sent ----
 

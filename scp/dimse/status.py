@@ -20,6 +20,8 @@ from scp.errors import (
     UnidentifiedDataset,
     UnreadableDataset,
     UnrecognizedOperation,
+    UnsupportedSopClass,
+    UnsupportedSyntax,
     UnusableUid,
 )
 from scp.model import Kept
@@ -49,6 +51,8 @@ TABLE: tuple[tuple[type[Exception], int], ...] = (
     (MismatchedPixelData, 0xA900),
     (DuplicateRejected, 0x0111),
     (UnusableUid, 0x0117),
+    (UnsupportedSopClass, 0x0122),
+    (UnsupportedSyntax, 0xC122),  # PS3.18 I.2: of STOW-RS alone
     (UnidentifiedDataset, 0xC001),
     (UnreadableDataset, 0xC002),
     (NoSuchInstance, 0x0112),

@@ -51,6 +51,7 @@ _SERVICES = (
     "qido-rs",
     "wado-rs",
     "stow-rs",
+    "stow-rs request",
     "dicomweb",
 )
 _KINDS = ("worker", "encoder", "lifecycle", "web")

@@ -33,7 +33,7 @@ from scp.node.tasks import Bells, background, encoder, guards, memory_watch
 from scp.resources import bounds, pressure
 
 # How long an object that a process died of waits to be worked on alone, as a peer waits for it.
-_PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
 
 
 # The parts of the configuration that are taken up when a node starts, and not when it reloads.
@@ -85,7 +85,7 @@ class Node:
         self._trail = trail_of(settings)
         self._forwarding = Forwarding(settings, bells.forwarder, prefetches=True)
         self.archive = open_archive(settings, bells.encoder, self._forwarding, repairs=True)
-        self.archive.trials.wait_at_most(_PATIENCE_SECONDS)
+        self.archive.trials.wait_at_most(PATIENCE_SECONDS)
         self.server = DimseServer(self.archive, self._current, seats, bells.reporter, pauses, self._trail)
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding), memory_watch()]
         tasks += guards(self.archive, end, counts=self._alone)

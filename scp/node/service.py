@@ -188,8 +188,7 @@ class Service:
 
     def _web(self, listening: socket.socket, origin: Origin) -> Role:
         """Answers HTTP."""
-        forwarder = self._bells.forwarder
-        return WebProcess(self.settings, self._reread, listening, self._figures, _end, origin, forwarder)
+        return WebProcess(self.settings, self._reread, listening, self._figures, _end, origin, self._bells)
 
     def _lifecycle(self, number: int) -> Role:
         """Carries out later stages beside the encoder."""

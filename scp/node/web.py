@@ -15,22 +15,25 @@ import structlog
 from scp.archive.archive import Archive
 from scp.archive.forwarding import Forwarding
 from scp.audit.trail import trail_of
-from scp.background.doorbell import Doorbell
 from scp.background.loop import Every, Loops, Task
 from scp.config.credentials import credentials_of
 from scp.config.fingerprint import fingerprint
 from scp.config.saving import ConfigurationFile
 from scp.config.settings import Settings, TlsSettings
+from scp.dimse.negotiation.contexts import check_stored
 from scp.dimse.negotiation.listener import bound
-from scp.errors import ConfigurationError, OutOfResources
+from scp.dimse.status import of_kept, status_of
+from scp.errors import ConfigurationError, OutOfResources, ZscpError
 from scp.lifecycle.guard import Guard
+from scp.lifecycle.recovery import recover
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.build import open_archive
 from scp.node.itself import itself, own_folder
-from scp.node.node import reloaded
+from scp.node.node import PATIENCE_SECONDS, reloaded
 from scp.node.page_admin import Origin, PageAdmin
 from scp.node.page_savings import PlanLooks
+from scp.node.tasks import Bells
 from scp.resources import bounds, pressure
 from scp.resources.in_use import used_by_all
 from scp.web.disks import disks_of
@@ -96,8 +99,8 @@ class HttpServer(Protocol):
 class WebProcess:
     """Answers HTTP; ``end`` is called when the index has to be opened again.
 
-    ``origin`` says how the node was started, for who changes its configuration; ``forwarder`` is the bell of
-    what sends objects to peers.
+    ``origin`` says how the node was started, for who changes its configuration; ``bells`` wake the process
+    that encodes what is stored here, and sends it to peers. Without them it is encoded before the answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it shares with the other processes of the node
@@ -108,10 +111,12 @@ class WebProcess:
         figures: NodeFigures,
         end: Callable[[], None],
         origin: Origin | None = None,
-        forwarder: Doorbell | None = None,
+        bells: Bells | None = None,
     ) -> None:
         self._settings, self._reread, self._figures = settings, reread, figures
-        self._end, self._forwarding = end, Forwarding(settings, forwarder)
+        self._end, self._encoder = end, bells.encoder if bells is not None else None
+        self._forwarding = Forwarding(settings, bells.forwarder if bells is not None else None)
+        counting.know_peers(peer.aet for peer in settings.peer)
         self._origin = origin or Origin(ConfigurationFile(None, {}), 0)
         self._admin: PageAdmin | None = None
         self._guard: Guard | None = None
@@ -148,7 +153,7 @@ class WebProcess:
         from scp.node.rendering import rendering  # noqa: PLC0415
         from scp.web.access.sessions import Sessions  # noqa: PLC0415
         from scp.web.dicomweb.app import DicomWebBefore  # noqa: PLC0415
-        from scp.web.dicomweb.desk import DicomWebDesk  # noqa: PLC0415
+        from scp.web.dicomweb.desk import DicomWebDesk, StoreRules  # noqa: PLC0415
         from scp.web.page.app import page_app  # noqa: PLC0415
         from scp.web.page.desk import Desk  # noqa: PLC0415
         from scp.web.page.rates import SAMPLE_SECONDS, Rates  # noqa: PLC0415
@@ -177,7 +182,11 @@ class WebProcess:
         sessions = Sessions(lambda: self._settings.http)
         page = page_app(desk, self._pages(), sessions)
         services = DicomWebDesk(
-            lambda: self._settings, self._looks.archive, self._trail, rendering(self._looks.archive)
+            lambda: self._settings,
+            self._looks.archive,
+            self._trail,
+            rendering(self._looks.archive),
+            StoreRules(check_stored, status_of, of_kept),
         )
         served = PageService(listening, DicomWebBefore(page, services, sessions), tls, self._end)
         self._renew = served.renew
@@ -199,7 +208,13 @@ class WebProcess:
         }
 
     def _opened(self) -> Archive:
-        archive = open_archive(self._settings, forwarding=self._forwarding, repairs=True)
+        archive = open_archive(self._settings, self._encoder, self._forwarding, repairs=True)
+        try:
+            recover(archive)  # what was stored here by DICOMweb before this process died
+        except ZscpError:  # the next look tries it again
+            archive.close()
+            raise
+        archive.trials.wait_at_most(PATIENCE_SECONDS)
         if archive.pairing is not None:
             self._guard = Guard(archive.pairing, self._end)
         return archive
@@ -223,6 +238,8 @@ class WebProcess:
             self._settings = reloaded(self._settings, settings)
             pressure.use(self._settings.limits.node_memory)
             bounds.use(self._settings.limits.bounds)
+            counting.know_peers(peer.aet for peer in settings.peer)
+            self._forwarding.use(self._settings)
             with suppress(OutOfResources):  # it is opened later, with these settings
                 self._looks.archive().use_policy(settings.policy)
             self._loops.reconfigured()

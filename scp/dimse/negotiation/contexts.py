@@ -18,6 +18,7 @@ from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES, 
 
 from scp import syntaxes
 from scp.dimse.wire import messages
+from scp.errors import UnsupportedSopClass, UnsupportedSyntax
 from scp.syntaxes import BY_UID, Content, lookup
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -84,6 +85,17 @@ def is_storage(sop_class: str, unknown_too: bool) -> bool:
 def _is_unknown_syntax(uid: str) -> bool:
     """A private transfer syntax, or one of the standard's that came after this version."""
     return uid not in BY_UID and (not uid.startswith(_STANDARD_ROOT) or uid.startswith(_SYNTAX_ROOT))
+
+
+def check_stored(sop_class: str, transfer_syntax: str, unknown_too: bool) -> None:
+    """Whether a presentation context would be accepted for an object that comes without one.
+
+    Raises UnsupportedSopClass, UnsupportedSyntax.
+    """
+    if not is_storage(sop_class, unknown_too):
+        raise UnsupportedSopClass(f"objects of SOP class {sop_class} are not stored")
+    if transfer_syntax not in BY_UID and not (unknown_too and _is_unknown_syntax(transfer_syntax)):
+        raise UnsupportedSyntax(f"{transfer_syntax} is no transfer syntax that objects are stored in")
 
 
 def storage_classes() -> list[str]:

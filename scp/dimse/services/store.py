@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from functools import partial
 
 from scp.archive.archive import Archive
 from scp.archive.behind import Acknowledged
+from scp.archive.described import count_limit, describe
 from scp.dimse.auditing import AssociationAudit
 from scp.dimse.exchange import Exchange
 from scp.dimse.status import of_kept
@@ -15,9 +15,6 @@ from scp.errors import public
 from scp.model import Kept, Received
 from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
-
-# The fault of an object that is beyond a limit names its key (docs/limits.md).
-_LIMIT = re.compile(r"\((limits\.\w+)\)")
 
 
 def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
@@ -41,9 +38,8 @@ def serve(exchange: Exchange, event: RequestEvent, archive: Archive) -> None:
     except Exception as error:
         audit.not_stored(public(error))
         raise
-    _describe(kept, event)
-    if (beyond := _LIMIT.search(kept.fault)) is not None:
-        event.reached(beyond[1])
+    describe(kept, event)
+    count_limit(kept, event)
     for one in follows:
         exchange.association.unrecorded.add(one)
         one.then(partial(_recorded, event, audit))
@@ -59,7 +55,7 @@ def _recorded(event: RequestEvent, audit: AssociationAudit, kept: Kept) -> None:
     """What became of an object that was acknowledged before."""
     audit.stored(kept)
     if kept.outcome != "kept":
-        _describe(kept, event)
+        describe(kept, event)
 
 
 def _received(exchange: Exchange) -> Received:
@@ -74,23 +70,3 @@ def _received(exchange: Exchange) -> Received:
         received_at=datetime.now(UTC),
         sha256=request.sha256,
     )
-
-
-def _describe(kept: Kept, event: RequestEvent) -> None:
-    """Add to the request's line what became of the object."""
-    event.add(
-        outcome=kept.outcome,
-        study=kept.instance.study_instance_uid,
-        modality=kept.modality[:16],  # a CS; of an odd object it may be any text
-        form=kept.instance.form,
-        bytes_kept=kept.instance.stored_size,
-    )
-    if not kept.instance.readable:
-        event.add(readable=False)
-    fallen_back = [f"{tried.form}: {tried.outcome} {tried.reason}" for tried in kept.attempts if tried.reason]
-    if fallen_back:
-        event.add(fallen_back=fallen_back)
-    if kept.fault:
-        event.add(fault=kept.fault)
-    if kept.given:
-        event.add(given=dict(kept.given))

@@ -22,6 +22,7 @@ from scp.web.access.machine import is_of_this_account
 from scp.web.access.sessions import Sessions, cookie_name
 
 _SCHEME = "bearer"
+_LONGEST_AET = 16  # PS3.5 table 6.2-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class Caller:
     def aet(self) -> str:
         """The AE title that they ask as; empty where there is none."""
         return self.peer.aet if self.peer is not None else ""
+
+    @property
+    def calling_aet(self) -> str:
+        """The calling AE title of what they store: that of their peer, or else made of their name."""
+        made = "".join(c if c.isascii() and c.isprintable() and c != "\\" else "_" for c in self.name)
+        return self.aet or made[:_LONGEST_AET].strip(" ")
 
     def check(self, service: WebService) -> None:
         """Raises NotAuthorized for a service that they may not use."""

@@ -9,7 +9,7 @@ from typing import Literal
 from scp.archive.archive import Archive
 from scp.audit.trail import AuditTrail
 from scp.config.settings import Settings
-from scp.model import Instance
+from scp.model import Instance, Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,20 @@ Render = Callable[[Instance, int, PictureWish], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class StoreRules:
+    """What is the same for STOW-RS as for C-STORE.
+
+    ``check`` is given SOP class, transfer syntax, and whether unknown ones are taken; raises DatasetError for
+    those that are not. ``status_of`` is the status by which an error is answered, ``of_kept`` that of an
+    object that was taken, with a comment.
+    """
+
+    check: Callable[[str, str, bool], None]
+    status_of: Callable[[Exception], int]
+    of_kept: Callable[[Kept], tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class DicomWebDesk:
     """``archive`` raises OutOfResources while the index cannot be opened; ``settings`` are those in force."""
 
@@ -38,3 +52,4 @@ class DicomWebDesk:
     archive: Callable[[], Archive]
     trail: AuditTrail
     render: Render
+    storing: StoreRules

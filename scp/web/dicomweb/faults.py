@@ -33,7 +33,7 @@ STATUSES: Mapping[type[ZscpError], int] = {
 }
 # A query that takes too long is to be repeated with a narrower one, or in pages (PS3.18 10.6.3.1).
 _TOO_BROAD, _QUERY_SECONDS = 413, "query.seconds"
-_RETRY_SECONDS = "5"
+RETRY_SECONDS = "5"
 
 
 class Refused(Exception):
@@ -46,7 +46,7 @@ class Refused(Exception):
 
 def fault(status: int, told: str, headers: Mapping[str, str] | None = None) -> PlainTextResponse:
     """An answer that says why there is no other."""
-    more = {"Retry-After": _RETRY_SECONDS} if status == 503 else {}
+    more = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     return PlainTextResponse(f"{told}\n", status, {**more, **(headers or {})})
 
 

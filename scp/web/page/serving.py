@@ -27,11 +27,15 @@ _MOST_CONNECTIONS, _THREADS = 128, 8
 # client takes nothing of it, or as no more of it is made. An answer that goes on may take hours: a large
 # study over a thin line does.
 _LOOK_SECONDS, _STALL_SECONDS, _LONGEST_SECONDS = 10.0, 120.0, 900.0
+# A body that is longer than this has to come at a rate of this much in that time: 52 kbit/s.
+_LEAST_BYTES = 64 << 10
 _STOP_SECONDS = 5.0
 
 
 class BoundedProtocol(H11Protocol):
     """A connection that does not wait for ever: uvicorn ends only those that are between two requests."""
+
+    _came = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """See asyncio.Protocol."""
@@ -58,6 +62,11 @@ class BoundedProtocol(H11Protocol):
 
         return counted
 
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._came += len(data)
+        super().data_received(data)
+
     def _look(self) -> None:
         """Close the connection where nothing has come of it since the last look."""
         if self.transport.is_closing():
@@ -76,13 +85,15 @@ class BoundedProtocol(H11Protocol):
         return _STALL_SECONDS if self.transport.get_write_buffer_size() else _LONGEST_SECONDS
 
     def _now_at(self) -> str:
-        """What the connection does, for which request, and how much of an answer has gone."""
+        """What the connection does, for which request, how much has come, and how much of an answer has gone."""
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             return f"waits {id(cycle)}"
-        if cycle.more_body:
-            return f"reads {id(cycle)}"
-        return f"answers {id(cycle)} {self._sent} {self.transport.get_write_buffer_size()}"
+        came = self._came // _LEAST_BYTES
+        if cycle.more_body and not (cycle.body or self.flow.read_paused or cycle.waiting_for_100_continue):
+            return f"reads {id(cycle)} {came}"
+        # The answer, or what came of the body and is yet to be taken, which is no fault of the client.
+        return f"answers {id(cycle)} {came} {self._sent} {self.transport.get_write_buffer_size()}"
 
 
 def _origin(transport: asyncio.Transport) -> str:

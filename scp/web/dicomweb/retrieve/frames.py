@@ -11,11 +11,11 @@ from scp.archive.archive import Archive
 from scp.archive.frames import OpenFrames
 from scp.errors import NoLosslessWay
 from scp.spool import Buffer, slices
+from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
-from scp.web.dicomweb.retrieve.addresses import of_instance
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, span_of, tag_of, unchanged
 from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.media_types import Offer, frame_offers

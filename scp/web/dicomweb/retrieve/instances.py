@@ -16,11 +16,11 @@ from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
 from scp.web.dicomweb.accept import MediaRange, accepted
+from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
-from scp.web.dicomweb.retrieve.addresses import of_instance
 from scp.web.dicomweb.retrieve.media_types import DICOM, Offer, instance_offers
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
