@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics screenshots setup run test everything faults long cluster browser quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test everything faults long cluster browser quick coverage check demo viewer bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -96,6 +96,11 @@ screenshots: setup ## take pictures of all views of the page, for docs/web.md
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py
+
+# Of the objects in a folder: make viewer VIEWER=/data/objects. Without one, of public objects.
+VIEWER ?=
+viewer: setup ## show objects in OHIF, which npm fetches, by the DICOMweb of a node; until Ctrl-C
+	$(BIN)/python -m scripts.viewer $(VIEWER)
 
 # Arguments for a part of it: make bench BENCH="--only 'store-ct-*' --rounds 3"; docs/benchmarks.md then stays as it is.
 BENCH ?= --page

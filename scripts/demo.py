@@ -77,10 +77,10 @@ def bundled() -> dict[str, Study]:
 
 
 @contextmanager
-def node(folder: Path) -> Iterator[int]:
-    """A node that keeps its data in ``folder``; yields its port, and ends it."""
+def node(folder: Path, *choices: str) -> Iterator[int]:
+    """A node that keeps its data in ``folder``, begun with ``choices``; yields its port, and ends it."""
     settings = {"ZSCP_NODE__HOST": "127.0.0.1", "ZSCP_NODE__PORT": "0", "ZSCP_LOG__FORMAT": "json"}
-    command = [sys.executable, "-m", "scp", "serve"]
+    command = [sys.executable, "-m", "scp", "serve", *choices]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | settings, stderr=log)  # noqa: S603
     try:
