@@ -45,8 +45,9 @@ CLUSTER ?=
 cluster: servers ## run the tests on real servers, PostgreSQL and SeaweedFS, which it installs where they are missing
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
-browser: browsing ## of all tests, run those of the page in a real browser, Chromium
-	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
+browser: browsing ## of all tests, run those in a real browser, Chromium: of the page, and of a viewer that npm fetches
+	$(BIN)/python -m scripts.ohif || echo "The tests of the viewer are left out."
+	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py tests/wire/test_viewer.py
 
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
 everything: servers ## run all tests, those on real servers beside the others; CI does

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -29,6 +30,8 @@ PACKAGE, VERSION = "@ohif/app", "3.13.2"
 # What the registry says of this version: other bytes are not unpacked.
 INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 CACHE = ROOT / ".venv" / "ohif"
+# What a browser is started with in which no graphics card draws.
+SOFTWARE_DRAWS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _FETCH_SECONDS = 600.0
 _BUILT, _CONFIGURATION, _START = "package/dist/", "app-config.js", "index.html"
 # What the viewer decodes by itself, in one Accept: as stored where that is among them. It reads no JPEG XL.
@@ -60,10 +63,15 @@ class NotThere(Exception):
     """The viewer cannot be had; the text says why."""
 
 
+def is_fetched() -> bool:
+    """Whether the application is there already."""
+    return (CACHE / VERSION / _START).exists()
+
+
 def application() -> Path:
     """The folder of the application, which is fetched once, from npm's registry. Raises NotThere."""
     folder = CACHE / VERSION
-    if folder.exists():
+    if is_fetched():
         return folder
     npm = shutil.which("npm")
     if npm is None:
@@ -121,7 +129,7 @@ def configured(root: str, token: str, accept: str = ACCEPT) -> str:
     configuration = {
         "routerBasename": None,
         "modes": [],
-        "customizationService": {},
+        "customizationService": {"global": {"ohif.tours": {"$set": []}}},
         "showStudyList": True,
         "showWarningMessageForCrossOrigin": False,
         "investigationalUseDialog": {"option": "never"},
@@ -166,3 +174,17 @@ def served(app: ASGIApp, port: int) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def main() -> int:
+    """Fetch the application where it is not there; the exit status."""
+    try:
+        sys.stdout.write(f"{PACKAGE} {VERSION} is in {application()}\n")
+    except NotThere as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
