@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
             _say("Ctrl-C ends both.")
             webbrowser.open(f"{origin}/")
             threading.Event().wait()
-    except (Failed, ohif.NotThere) as error:
+    except (Failed, ohif.NotThere, RuntimeError) as error:  # pynetdicom's, where an association has ended
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
