@@ -1,7 +1,7 @@
 """A picture of the viewer for docs/dicomweb.md, and what it asked for: ``python -m scripts.viewer_picture``.
 
-It opens the study with most CT images, three times. It prints what was asked for, when the answers were there,
-and the viewer's own times until the first image: from the opening of the study, and from its metadata.
+It opens the study with most CT images, three times. It prints what was asked for, when the answers were
+there, and the viewer's own times until the first image: from the opening of the study, and from its metadata.
 """
 
 from __future__ import annotations
