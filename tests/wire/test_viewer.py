@@ -48,8 +48,8 @@ def study_of(kind: str, form: str) -> str:
 class Viewer:
     """The viewer in a browser, beside a node that has each kind of study in each form."""
 
-    def __init__(self, node: NodeProcess, origin: str, root: str, browser: Browser) -> None:
-        self.node, self.origin, self.root = node, origin, root
+    def __init__(self, origin: str, root: str, browser: Browser) -> None:
+        self.origin, self.root = origin, root
         self.complaints: list[str] = []
         self.answers: list[Response] = []
         self.page: Page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -92,9 +92,8 @@ class Viewer:
 def browser() -> Iterator[Browser]:
     if not CHROMIUM:
         pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where these tests run
-
-    with sync_playwright() as playwright:
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    with playwright_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ohif.SOFTWARE_DRAWS)
         yield opened
         opened.close()
@@ -135,7 +134,7 @@ def viewer(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
                 assert {scu.store(sent).status for sent in objects} == {0}
         until(lambda: _is_ready(base), "the node answers by HTTP", SECONDS)
         with ohif.served(ohif.Application(ohif.application(), ohif.configured(root, token)), own):
-            yield Viewer(node, origin, root, browser)
+            yield Viewer(origin, root, browser)
     finally:
         node.kill()
 
