@@ -28,7 +28,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command = tmp_path / "npm"
     command.write_text(f"#!/bin/sh\ncp '{package}' .\n")
     command.chmod(0o755)
-    monkeypatch.setattr(ohif.shutil, "which", lambda name: str(command))
+    monkeypatch.setattr("scripts.ohif.shutil.which", lambda name: str(command))
     monkeypatch.setattr(ohif, "CACHE", tmp_path / "cache")
     return package
 
@@ -49,7 +49,7 @@ def test_another_package_is_not_unpacked(npm: Path) -> None:
 
 
 def test_without_npm_it_says_so(npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ohif.shutil, "which", lambda name: None)
+    monkeypatch.setattr("scripts.ohif.shutil.which", lambda name: None)
     with pytest.raises(ohif.NotThere, match="npm is not installed"):
         ohif.application()
 
