@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help commands conformance metrics screenshots setup run test everything faults long cluster browser quick coverage check demo bench fuzz soak audit clean
+.PHONY: help commands conformance metrics screenshots setup run test everything faults long cluster browser quick coverage check demo viewer bench fuzz soak audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -50,8 +50,9 @@ CLUSTER ?=
 cluster: servers ## run the tests on real servers, PostgreSQL, SeaweedFS and Azurite, which it installs where they are missing
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
-browser: browsing ## of all tests, run those of the page in a real browser, Chromium
-	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py
+browser: browsing ## of all tests, run those in a real browser, Chromium: of the page, and of a viewer that npm fetches
+	$(BIN)/python -m scripts.ohif || echo "The tests of the viewer are left out."
+	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py tests/wire/test_viewer.py
 
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
 everything: servers ## run all tests, those on real servers beside the others; CI does
@@ -109,6 +110,11 @@ screenshots: browsing ## take pictures of all views of the page, for docs/web.md
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py
+
+# Of the objects in a folder: make viewer VIEWER=/data/objects. Without one, of public objects.
+VIEWER ?=
+viewer: setup ## show objects in OHIF, which npm fetches, by the DICOMweb of a node; until Ctrl-C
+	$(BIN)/python -m scripts.viewer $(VIEWER)
 
 # Arguments for a part of it: make bench BENCH="--only 'store-ct-*' --rounds 3"; docs/benchmarks.md then stays as it is.
 BENCH ?= --page

@@ -33,7 +33,7 @@ from scp.dimse.negotiation.contexts import STORAGE_SYNTAXES
 from scp.syntaxes import EXPLICIT
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # of a busy machine
 PATIENCE_SECONDS = 300.0  # of a machine that is busy with other things
 STATS = [sys.executable, "-m", "scp", "stats"]
 # DCMTK waits 40 ms for nothing with every small object unless it is told not to (Nagle, delayed ACK).
@@ -77,10 +77,10 @@ def bundled() -> dict[str, Study]:
 
 
 @contextmanager
-def node(folder: Path) -> Iterator[int]:
-    """A node that keeps its data in ``folder``; yields its port, and ends it."""
+def node(folder: Path, *choices: str) -> Iterator[int]:
+    """A node that keeps its data in ``folder``, begun with ``choices``; yields its port, and ends it."""
     settings = {"ZSCP_NODE__HOST": "127.0.0.1", "ZSCP_NODE__PORT": "0", "ZSCP_LOG__FORMAT": "json"}
-    command = [sys.executable, "-m", "scp", "serve"]
+    command = [sys.executable, "-m", "scp", "serve", *choices]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | settings, stderr=log)  # noqa: S603
     try:

@@ -47,7 +47,7 @@ MOST_BYTES = 200_000
 _SIZE = {"width": 1280, "height": 1400}
 _WAIT_SECONDS = 300.0
 _DAYS, _WORKING_HOURS = 720, range(7, 19)
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # As `zscp serve`, but under a name that is no machine's, and with figures in the index after a moment.
 _SERVE = """
 import socket
@@ -276,7 +276,7 @@ def take(pictured: Pictured, groups: dict[str, Files]) -> None:
     """A picture of each view, while some associations are open."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - make screenshots installs it
 
-    chromium = next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None:
         raise Failed("Chromium is not installed: scripts/install-browser.sh installs it")
     IMAGES.mkdir(exist_ok=True)
