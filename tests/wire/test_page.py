@@ -34,13 +34,20 @@ def test_the_api_sees_the_associations_of_all_workers(process: Callable[..., Nod
     try:
         for number, scu in enumerate(scus):
             assert scu.store(image(instance=f"1.2.3.4.{number}", seed=number)).status == 0
+
+        def counted() -> bool:
+            told = now()
+            each = [one["requests"] for one in told["associations"]]
+            return each == [1, 1, 1, 1] and told["since_start"]["requests"] == 4
+
+        # A node counts a request when its response has gone: the peer may have that first.
+        until(counted, "all requests are counted", 60)
         told = now()
         assert told["open"] == 4
         assert [one["calling_aet"] for one in told["associations"]] == ["CT0", "CT1", "CT2", "CT3"]
         assert {one["service"] for one in told["associations"]} == {"c-store"}
-        assert all(one["requests"] == 1 and one["bytes_received"] > 1000 for one in told["associations"])
+        assert all(one["bytes_received"] > 1000 for one in told["associations"])
         assert sum(one["associations"] for one in told["processes"]) == 4
-        assert told["since_start"]["requests"] == 4
     finally:
         for scu in scus:
             scu.__exit__(None, None, None)

@@ -85,7 +85,7 @@ class BoundedProtocol(H11Protocol):
         return _STALL_SECONDS if self.transport.get_write_buffer_size() else _LONGEST_SECONDS
 
     def _now_at(self) -> str:
-        """What the connection does, for which request, how much has come, and how much of an answer has gone."""
+        """What the connection does, for which request, and how much has come and gone of it."""
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             return f"waits {id(cycle)}"
