@@ -113,7 +113,10 @@ class Peer(window.Scu):
                 self.cancel(MOVE)
 
     def get(self, cancel_after: int = 0, **keys: str) -> Iterator[tuple[str, str, bytes] | dict[str, Any]]:
-        """(SOP Instance UID, transfer syntax, dataset) of each object, and at last the final response."""
+        """(SOP Instance UID, transfer syntax, dataset) of each object, and at last the final response.
+
+        An object is answered when the next one is asked for: until then its sub-operation is under way.
+        """
         self.ask(0x10, GET, identifier(**keys), Priority=0)
         taken = 0
         while True:
@@ -128,8 +131,8 @@ class Peer(window.Scu):
                 "CommandField": 0x8001, "MessageIDBeingRespondedTo": command["MessageID"], "Status": 0,
                 "AffectedSOPClassUID": command["AffectedSOPClassUID"], "AffectedSOPInstanceUID": uid,
             }  # fmt: skip
-            self.socket.sendall(message(context, answer))
             yield uid, self.pairs[context][1], data
+            self.socket.sendall(message(context, answer))
             taken += 1
             if taken == cancel_after:
                 self.cancel(GET)
