@@ -16,6 +16,8 @@ from bench.index_server import SETTINGS
 
 NAME = "index_growth"
 Point = dict[str, Any]
+# Points are measured one by one, on such machines, but not on one day.
+_OF_POINTS = ("date", "zscp")
 _COLOURS = {"SQLite": OTHER, "PostgreSQL": OWN}
 # Lines of the chart: the rest of the kinds would hide each other.
 DRAWN = {
@@ -32,7 +34,8 @@ def join(out: Path, machine: dict[str, str], points: list[Point]) -> None:
     path = out / f"{NAME}.json"
     held = json.loads(path.read_text())["points"] if path.exists() else []
     new = {_key(one) for one in points}
-    every = sorted([one for one in held if _key(one) not in new] + points, key=_key)
+    dated = [one | {"measured": f"{machine['date']}, zscp {machine['zscp']}"} for one in points]
+    every = sorted([one for one in held if _key(one) not in new] + dated, key=_key)
     path.write_text(json.dumps({"machine": machine, "points": every}, indent=1) + "\n")
 
 
@@ -52,7 +55,7 @@ def page(machine: Mapping[str, str], points: Sequence[Point]) -> str:
     lines = [
         "| measured on |  |",
         "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in machine.items()),
+        *(f"| {name} | {value} |" for name, value in machine.items() if name not in _OF_POINTS),
     ]
     settings = ", ".join(f"{name} {value}" for name, value in SETTINGS.items() if name != "listen_addresses")
     lines += [f"| PostgreSQL | {settings}; commits wait for the disk |", ""]
@@ -72,6 +75,7 @@ def _table(points: Sequence[Point]) -> Iterator[str]:
         times = [one["ms"][kind] for one in points]
         cells = [f"{t['warm'][0]:.1f}, **{t['warm'][1]:.1f}**; {t['cold'][1]:.1f}" for t in times]
         yield f"| {kind} | {' | '.join(cells)} | {_growth([t['warm'][1] for t in times])} |"
+    yield f"| measured on | {' | '.join(one['measured'] for one in points)} |  |"
     yield _row("recorded a second, 1 thread", points, lambda one: one["recorded"]["1"], "{:.0f}")
     yield _row("recorded a second, 8 threads", points, lambda one: one["recorded"]["8"], "{:.0f}")
     yield _row("GB", points, lambda one: one["bytes"]["all"] / 1e9, "{:.1f}")
