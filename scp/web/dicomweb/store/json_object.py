@@ -22,7 +22,7 @@ from scp.resources.bounds import bounds
 from scp.spool import Buffer, Spool, slices
 from scp.syntaxes import EXPLICIT, Content, lookup
 from scp.web.dicomweb.accept import accepted
-from scp.web.dicomweb.retrieve.media_types import COMPRESSED, OCTETS, VIDEO
+from scp.web.dicomweb.bulk_types import COMPRESSED, OCTETS, VIDEO
 from scp.web.dicomweb.store.part_file import SentFile
 
 _PIXELS = {"7FE00010": b"OW", "7FE00008": b"OF", "7FE00009": b"OD"}
