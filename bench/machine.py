@@ -33,7 +33,9 @@ def _ticks() -> tuple[int, int]:
     return user + nice + system + sum(others), idle + waiting
 
 
-def describe(folder: Path, rounds: int, scale: float, corpus: bool, busy_before: float) -> dict[str, str]:
+def describe(
+    folder: Path, rounds: int, scale: float, corpus: bool, busy_before: float, program: str = "bench.run"
+) -> dict[str, str]:
     """Everything that the results need to be read, in the order in which it is shown."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -49,7 +51,7 @@ def describe(folder: Path, rounds: int, scale: float, corpus: bool, busy_before:
         "objects": "real CT and MR (corpus)" if corpus else "generated (no corpus)",
         "rounds": f"{rounds}, interleaved; medians",
         "scale": f"{scale:g}",
-        "command": _command(),
+        "command": _command(program),
     }
 
 
@@ -65,10 +67,10 @@ def of_this_one() -> dict[str, str]:
     }
 
 
-def _command() -> str:
+def _command(program: str) -> str:
     """As typed, but for folders, which belong to this machine."""
     shown = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", "bench.run", *shown])
+    return shlex.join(["python", "-m", program, *shown])
 
 
 def _processor() -> str:

@@ -35,6 +35,7 @@ class Kind:
     name: str
     count: int
     folders: tuple[str, ...]  # of the corpus
+    series: int = SERIES
 
 
 KINDS = {
@@ -42,8 +43,9 @@ KINDS = {
     "ct3": Kind("ct3", 3 * 448, ("ct-ge", "ct-philips")),
     "small": Kind("small", 600, ("mr-small",)),
     "small-nagle": Kind("small-nagle", 300, ("mr-small",)),  # at 88 ms an object, 600 would take a minute
-    "large": Kind("large", 4, ("ct-ge",)),
+    "large": Kind("large", 4, ("ct-ge",), 1),
     "warm": Kind("warm", 16, ("ct-ge",)),  # sent before each timed run, one object for each association
+    "ct-series": Kind("ct-series", 500, ("ct-ge",), 1),
 }
 
 
@@ -80,7 +82,7 @@ class Objects:
 
     def _make(self, kind: Kind) -> ObjectSet:
         count = kind.count if kind.name in ("warm", "large") else max(SERIES, round(kind.count * self.scale))
-        number = 1 if kind.name == "large" else SERIES
+        number = kind.series
         root = f"2.25.{1000000000 + 1000000 * list(KINDS).index(kind.name)}"
         series = tuple(f"{root}.{100 + i}" for i in range(number))
         folders = tuple(self.folder / kind.name / f"series{i:02}" for i in range(number))

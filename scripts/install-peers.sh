@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what the benchmark measures zscp against, where it is missing: DCMTK's tools and Orthanc.
+# Install what the benchmark measures zscp against, where it is missing: DCMTK's tools, Orthanc and its DICOMweb.
 set -eu
 . "$(dirname "$0")/apt.sh"
 
@@ -7,17 +7,22 @@ set -eu
 
 # Debian puts Orthanc where ordinary users do not look.
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-if command -v Orthanc >/dev/null; then
+plugin=/usr/share/orthanc/plugins/libOrthancDicomWeb.so
+if command -v Orthanc >/dev/null && [ -e "$plugin" ]; then
     exit 0
 fi
 
 without() {
-    echo "Orthanc is not installed, and $1: measuring without it." >&2
+    echo "Orthanc or its DICOMweb is not installed, and $1: measuring without it." >&2
     exit 0
 }
 
+here_before=$(command -v Orthanc || true)
 begin_installing orthanc
-install_packages orthanc || without "apt-get could not install it"
+install_packages orthanc orthanc-dicomweb || without "apt-get could not install it"
+if [ -n "$here_before" ]; then # with its service, which is somebody's
+    exit 0
+fi
 
 # The package starts a service on ports 8042 and 4242. Orthanc was not here before, so this service is of our
 # own making; nobody asked for it, and it would take part in every measurement.

@@ -13,13 +13,15 @@ from scp.encoding.elements import (
 from scp.errors import UnreadableDataset
 from scp.spool import Buffer
 
+_ITEM = b"\xfe\xff\x00\xe0"  # its tag in little endian, as all within UN is (PS3.5 6.2.2)
 _LONGEST = 260  # parts: of sequences as deep as limits.depth allows
 
 
 def value_at(data: Buffer, encoding: Encoding, path: str) -> Buffer | None:
     """The bytes of the value at a path such as ``00089215.0.00420011``; items are counted from 0.
 
-    None where there is no such element, or where it is a sequence. Raises UnreadableDataset, BeyondBounds.
+    None where there is no such element, where it is a sequence, or where the path goes into what is none.
+    Raises UnreadableDataset, BeyondBounds.
     """
     parts = path.split(".")
     if len(parts) % 2 == 0 or len(parts) > _LONGEST:
@@ -30,6 +32,8 @@ def value_at(data: Buffer, encoding: Encoding, path: str) -> Buffer | None:
         if found is None or not (number.isascii() and number.isdecimal() and len(number) < 10):
             return None
         vr, at, end = found
+        if not _has_items(reader, vr, at, end):
+            return None
         if vr == b"UN":
             reader = ElementReader(data, IMPLICIT_LITTLE)
         item = item_at(reader, at, end, int(number))
@@ -38,6 +42,11 @@ def value_at(data: Buffer, encoding: Encoding, path: str) -> Buffer | None:
         at, end = item
     last = _element(reader, at, end, parts[-1])
     return None if last is None or last[0] == b"SQ" else memoryview(data)[last[1] : last[2]]
+
+
+def _has_items(reader: ElementReader, vr: bytes, at: int, end: int) -> bool:
+    """Whether a value is that of a sequence; as UN, or with no VR, one is known by its first item."""
+    return vr == b"SQ" or (vr in (b"UN", b"") and bytes(reader.data[at : min(end, at + 4)]) == _ITEM)
 
 
 def _element(reader: ElementReader, at: int, end: int, wanted: str) -> tuple[bytes, int, int] | None:

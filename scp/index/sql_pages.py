@@ -29,7 +29,6 @@ from scp.index.dialect import reads, watched
 from scp.index.index import NO_RANKS, Ranks
 from scp.index.matching import universal
 from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
-from scp.index.record import as_instance
 from scp.index.rows import ORDERING, reading_order
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, TABLES
 from scp.index.sequences import narrows, selection
@@ -131,6 +130,7 @@ class SqlPages:
         """See :meth:`scp.index.pages.Pages.instances`."""
         statement = select(INSTANCE.c.id, *INSTANCE_COLUMNS).where(INSTANCE.c.id.in_(_IDS))
         with reads(self._engine) as connection:
-            rows = connection.execute(statement, {"ids": list(numbers)}).mappings().all()
-        found = {row["id"]: as_instance(row) for row in rows}
+            rows = connection.execute(statement, {"ids": list(numbers)}).all()
+        # In the order of the columns: by their names takes three times as long.
+        found = {number: Instance(*columns) for number, *columns in rows}
         return [found[number] for number in numbers if number in found]

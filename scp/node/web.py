@@ -44,7 +44,7 @@ from scp.web.server import Page, PageServer
 
 NAME = "web"
 # What the page is made with (the extra zscp[web]).
-_NEEDED = ("fastapi", "jinja2", "uvicorn")
+_NEEDED = ("fastapi", "httptools", "jinja2", "uvicorn")
 # Peers come first where the processor is short: before jobs and looks, not before who waits for a view. With
 # this for views, too, they took a third of a second beside 16 associations that stored.
 _NICE = 5

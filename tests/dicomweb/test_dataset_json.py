@@ -169,6 +169,17 @@ def test_fragments_of_a_private_element_have_an_address(vr: str) -> None:
     assert bytes(found) == item(b"ab", defined=True)
 
 
+def test_a_path_into_what_is_no_sequence_finds_nothing() -> None:
+    inner = element(0x00080100, "SH", b"1 ")
+    nested = element_in_sequence(inner)
+    header = element(0x00100020, "LO", b"P1") + nested + element(0x00420011, "OB", item(inner, defined=True))
+    assert value_at(header, CANONICAL, "00100020.0.00080100") is None
+    assert value_at(header, CANONICAL, "00420011.0.00080100") is None
+    found = value_at(header, CANONICAL, "00400260.1.00080100")
+    assert found is not None
+    assert bytes(found) == b"1 "
+
+
 def test_pixel_data_always_has_an_address() -> None:
     found = model(b"", PixelEntry(0x7FE00010, "OW"))
     assert found == {"7FE00010": {"vr": "OW", "BulkDataURI": "http://node/bulkdata/7FE00010"}}

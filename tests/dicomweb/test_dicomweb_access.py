@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
+
 import anyio
 import pytest
 from desks import users
@@ -173,6 +176,23 @@ def test_one_who_asks_leaves_half_of_the_places_to_others(monkeypatch: pytest.Mo
             return refused
 
     assert sorted(anyio.run(ask)) == [("a", "dicomweb.requests"), ("c", "dicomweb.requests")]
+
+
+def test_workstations_that_share_a_token_have_places_of_their_own(
+    filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    place = places.RequestPlaces.one
+
+    def noting(free: places.RequestPlaces, who: Hashable, most: int) -> AbstractAsyncContextManager[None]:
+        seen.append(who)
+        return place(free, who, most)
+
+    monkeypatch.setattr(places.RequestPlaces, "one", noting)
+    for address in ("10.0.0.7", "10.0.0.8", "10.0.0.7"):
+        assert filled.client(client=(address, 50_000)).get("/studies").status_code == 200
+    assert len(seen) == 3
+    assert len(set(seen)) == 2
 
 
 def test_who_waits_gets_the_place_that_becomes_free() -> None:

@@ -184,6 +184,21 @@ def test_memory_does_not_grow_with_a_part() -> None:
     assert most < 8 * len(piece) + 2 * LONGEST_HEADERS
 
 
+def test_a_sink_may_keep_what_it_was_given() -> None:
+    """As the traceback of an error does, which stands for the part until that is told of."""
+
+    class Keeping(Parts):
+        def write(self, data: Buffer) -> None:
+            super().write(data)
+            self.kept = memoryview(data)
+
+    found = Keeping()
+    reader = PartReader("b", found)
+    reader.feed(b"--b\r\n\r\n" + bytes(1000))
+    reader.feed(b"\r\n--b\r\n\r\nx\r\n--b--")
+    assert (found.contents, found.whole) == ([bytes(1000), b"x"], 2)
+
+
 def test_headers() -> None:
     text = b"Content-Type: a/b;\r\n\tc=d\r\nnone\r\ncontent-type: e/f\r\nX:y \r\n: z"
     assert parsed(text) == {"content-type": "a/b;\tc=d", "x": "y"}

@@ -286,6 +286,21 @@ def test_conditions_are_those_of_http(web: MadeDicomWeb, here: Place, what: str)
     assert head.headers.get("content-length") == whole.headers.get("content-length")
 
 
+@pytest.mark.parametrize("what", ["study", "series", "instance"])
+def test_whole_instances_are_not_sent_again(web: MadeDicomWeb, here: Place, what: str) -> None:
+    web.store(image(here.uid(1)))
+    client, path = web.client(), here.of(what)
+    client.headers["Accept"] = DICOM
+    tag = client.get(path).headers["etag"]
+    for kept in (tag, "*"):
+        assert client.get(path, headers={"If-None-Match": kept}).status_code == 304
+    as_stored = client.get(path, headers={"Accept": f"{DICOM}; transfer-syntax=*", "If-None-Match": tag})
+    assert as_stored.status_code == 200
+    web.store(image(here.uid(1), PatientComments="another"))
+    changed = client.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.headers["etag"] == tag) == (200, False)
+
+
 # -- who sees what ---------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,16 +17,18 @@ from dicomweb_desks import CT, ROOT, MadeDicomWeb, dicomweb_settings, image, tok
 from objects import all_files, as_received, bundled, written
 from stow import CONTENT_TYPE, DICOM, END, body, file_of, others, part, refused, stored
 
+from scp import spool
 from scp.archive import encode
-from scp.archive.options import Options
 from scp.encoding.streams import gathered
 from scp.errors import OutOfResources
 from scp.objects import part10
 from scp.resources import bounds
 from scp.resources.bounds import Bounds
+from scp.spool import Buffer
 from scp.syntaxes import DEFLATED, EXPLICIT
 from scp.web.access.sessions import cookie_name
 from scp.web.dicomweb.store import parts
+from scp.web.dicomweb.store.part_reader import PartReader
 
 pytestmark = pytest.mark.dicomweb
 
@@ -238,6 +241,21 @@ def test_the_dataset_says_which_sop_instance_it_is(stow: MadeDicomWeb) -> None:
     assert held(stow, "1.2.44.1.3") == bare
 
 
+def test_what_the_dataset_says_is_what_must_be_stored_and_is_refused(
+    stow: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = image("1.2.58.1.1", SOPClassUID="1.2.826.0.1.3680043.1.1")
+    file = bytes(part10.pack(replace(part10.unpack(file_of(private)), sop_class_uid=CT, provenance=None)))
+    stow.settings = stow.settings.model_copy(
+        update={"access": stow.settings.access.model_copy(update={"unknown_sop_classes": False})}
+    )
+    assert refused(sent(stow, body([file])).json()) == {"1.2.58.1.1": 0x0122}
+    assert sent(stow, body([file_of(image("1.2.58.1.2"))])).status_code == 200
+    monkeypatch.setattr(stow.archive.receiver.duplicates, "_chosen", "reject")
+    other = file_of(image("1.2.58.1.2", PatientName="Miller^B"), "9.9")
+    assert list(refused(sent(stow, body([other])).json())) == ["1.2.58.1.2"]
+
+
 def test_an_object_that_lacks_a_uid_is_kept_and_told_of(stow: MadeDicomWeb) -> None:
     one = image("1.2.45.1.1")
     del one.StudyInstanceUID
@@ -269,13 +287,11 @@ def test_what_a_file_says_of_its_receipt_is_not_believed(stow: MadeDicomWeb) -> 
 def test_duplicates(stow: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (file_of(image("1.2.47.1.1", PatientName=name)) for name in ("Miller^A", "Miller^B"))
     assert sent(stow, body([first, first])).status_code == 200
-    monkeypatch.setattr(
-        stow.archive.receiver, "_options", replace(stow.archive.receiver._options, duplicates="reject")
-    )
+    monkeypatch.setattr(stow.archive.receiver.duplicates, "_chosen", "reject")
     answer = sent(stow, body([second, first]))
     assert (answer.status_code, refused(answer.json())) == (202, {"1.2.47.1.1": 0x0111})
     assert held(stow, "1.2.47.1.1") == bytes(part10.unpack(first).dataset)
-    monkeypatch.setattr(stow.archive.receiver, "_options", Options())
+    monkeypatch.setattr(stow.archive.receiver.duplicates, "_chosen", "replace")
     assert sent(stow, body([first, second])).status_code == 200
     assert held(stow, "1.2.47.1.1") == bytes(part10.unpack(second).dataset)  # the last one, as they came
 
@@ -314,6 +330,37 @@ def test_without_room_the_client_is_told_to_come_again(
     assert sent(stow, body([large])).status_code == 200
 
 
+def test_a_disk_that_fills_within_a_part_costs_that_part_alone(
+    stow: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, large, last = (
+        file_of(image(f"1.2.56.1.{n}", PixelData=bytes(size << 20))) for n, size in ((1, 0), (2, 9), (3, 0))
+    )
+    written_all = spool.write_all
+
+    def filling(descriptor: int, data: Buffer) -> None:
+        if os.fstat(descriptor).st_size > 6 << 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written_all(descriptor, data)
+
+    monkeypatch.setattr(spool, "write_all", filling)
+    answer = sent(stow, body([first, large, last]))
+    assert (answer.status_code, stored(answer.json())) == (202, {"1.2.56.1.1": 0, "1.2.56.1.3": 0})
+    assert others(answer.json()) == [0xA700]
+
+
+def test_what_breaks_a_request_off_leaves_what_was_stored_in_the_audit_trail(
+    stow: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(PartReader, "close", bug)
+    assert sent(stow, body([file_of(image("1.2.57.1.1"))])).status_code == 500
+    assert len(stow.archive.named("1.2.57.1.1")) == 1
+    assert [one.action.value for one in stow.trail.events] == ["C"]
+
+
 def test_a_store_that_fails_is_answered_for_each_object(
     stow: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +388,7 @@ def test_a_store_that_fails_is_answered_for_each_object(
         ("", 415),
         ("application/json", 415),
         ("application/dicom+json", 415),
-        ('multipart/related; type="application/dicom+json"; boundary=b', 415),
+        ('multipart/related; type="application/dicom+xml"; boundary=b', 415),
         (f'multipart/related; type="{DICOM}"', 400),
         (f'multipart/related; type="{DICOM}"; boundary="{"b" * 71}"', 400),
         ("multipart/form-data; boundary=b", 415),
@@ -352,6 +399,12 @@ def test_bodies_that_are_not_read(stow: MadeDicomWeb, content_type: str, status:
     headers = {"Content-Type": content_type} if content_type else {}
     assert stow.client("writer").post("/studies", content=b"x", headers=headers).status_code == status
     assert stow.client("writer").post("/studies", content=b"", headers=headers).status_code == status
+
+
+def test_an_empty_body_is_none(stow: MadeDicomWeb) -> None:
+    for content, status in ((b"", 400), (b"no DICOM file", 409)):
+        answer = stow.client("writer").post("/studies", content=content, headers={"Content-Type": DICOM})
+        assert answer.status_code == status
 
 
 def test_a_coded_body_is_refused(stow: MadeDicomWeb) -> None:

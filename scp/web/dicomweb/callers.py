@@ -87,16 +87,23 @@ class Callers:
     def __init__(self, settings: Callable[[], Settings], sessions: Sessions) -> None:
         self._settings, self._sessions = settings, sessions
 
+    def is_known_token(self, request: Request) -> bool:
+        """Whether a request has a token of the configuration: :meth:`of` then waits for nothing."""
+        return self._token(request.headers.get("authorization", "")) is not None
+
     def of(self, request: Request) -> Caller | None:
         """Who sends a request; None for somebody unknown. Raises NotAuthorized for a peer from elsewhere."""
         given = request.headers.get("authorization", "")
         if given:
-            scheme, _, secret = given.partition(" ")
-            token = self._settings().http.token_of(secret.strip()) if scheme.lower() == _SCHEME else None
+            token = self._token(given)
             return None if token is None else self._of_token(token, _address(request))
         if is_from_elsewhere(request.headers):
             return None  # a browser sends cookies, and is of this machine, whatever page made it ask
         return self._of_user(request) if self._settings().http.user else self._of_account(request)
+
+    def _token(self, given: str) -> ApiToken | None:
+        scheme, _, secret = given.partition(" ")
+        return self._settings().http.token_of(secret.strip()) if scheme.lower() == _SCHEME else None
 
     def _of_token(self, token: ApiToken, address: str) -> Caller:
         if token.peer is None:

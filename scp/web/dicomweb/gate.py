@@ -98,11 +98,14 @@ class Gate:
         self, request: Request, match: Match, event: RequestEvent, send: Send
     ) -> Response | None:
         """What refuses a request; None once it was answered."""
-        caller = await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
+        if self._callers.is_known_token(request):  # which takes no time; a thread would
+            caller = self._admitted(request, match)
+        else:
+            caller = await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
         if isinstance(caller, Response):
             return caller
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
-        who = (caller.kind, caller.name or caller.address)
+        who = (caller.kind, caller.name, caller.address)  # workstations may share a token
         async with self._places.one(who, self._desk.settings().dicomweb.requests):
             gone = threading.Event()
             asked = Asked(

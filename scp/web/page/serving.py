@@ -7,13 +7,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import anyio.to_thread
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from scp.config.networks import origin
 from scp.config.settings import TlsSettings
@@ -29,13 +28,20 @@ _MOST_CONNECTIONS, _THREADS = 128, 8
 _LOOK_SECONDS, _STALL_SECONDS, _LONGEST_SECONDS = 10.0, 120.0, 900.0
 # A body that is longer than this has to come at a rate of this much in that time: 52 kbit/s.
 _LEAST_BYTES = 64 << 10
+# More of a request's line and headers is refused; so are more requests that come before one is answered.
+_LONGEST_HEAD, _MOST_PIPELINED = 32_768, 8
 _STOP_SECONDS = 5.0
 
 
-class BoundedProtocol(H11Protocol):
-    """A connection that does not wait for ever: uvicorn ends only those that are between two requests."""
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that neither waits nor holds without a bound.
 
-    _came = 0
+    uvicorn ends only those that are between two requests, and takes heads of any length.
+    """
+
+    _came = _head = 0
+    _untold = 0  # bytes since the parser told of anything
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """See asyncio.Protocol."""
@@ -54,6 +60,8 @@ class BoundedProtocol(H11Protocol):
         """The same, with its messages counted that have gone out."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            self._running = getattr(receive, "__self__", None)  # `cycle` is the one that came last
+
             async def sent(message: Message) -> None:
                 await send(message)
                 self._sent += 1
@@ -65,7 +73,46 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._came += len(data)
+        self._untold += len(data)
         super().data_received(data)
+        if self._untold > 2 * _LONGEST_HEAD:  # a name without an end, which the parser holds
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol; uvicorn tells the request of it that came last alone."""
+        if (cycle := self._running) is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        super().connection_lost(exc)
+
+    # What the parser tells of. What is raised here is answered with 400, and ends the connection.
+
+    def on_message_begin(self) -> None:
+        """A request begins. Raises ValueError for one too many."""
+        self._head = self._untold = 0
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise ValueError("more requests than are held")
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of its target came. Raises ValueError for one that is too long."""
+        self._grows(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header came, or a trailer. Raises ValueError for one that is too long."""
+        self._grows(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body came."""
+        self._untold = 0
+        super().on_body(body)
+
+    def _grows(self, size: int) -> None:
+        self._untold, self._head = 0, self._head + size + 4
+        if self._head > _LONGEST_HEAD:
+            raise ValueError("the head of a request is too long")
 
     def _look(self) -> None:
         """Close the connection where nothing has come of it since the last look."""
@@ -86,7 +133,7 @@ class BoundedProtocol(H11Protocol):
 
     def _now_at(self) -> str:
         """What the connection does, for which request, and how much has come and gone of it."""
-        cycle: Any = self.cycle
+        cycle = self._running
         if cycle is None or cycle.response_complete:
             return f"waits {id(cycle)}"
         came = self._came // _LEAST_BYTES
@@ -126,7 +173,6 @@ class PageService:
             proxy_headers=False,
             timeout_keep_alive=int(_LOOK_SECONDS),
             timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=32_768,
             ssl_context_factory=self._secured if self._context is not None else None,
         )
         self._server = uvicorn.Server(config)

@@ -16,13 +16,13 @@ from scp.spool import Buffer
 from scp.syntaxes import EXPLICIT, Content, lookup
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
+from scp.web.dicomweb.bulk_types import OCTETS, VIDEO
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.frames import sent
 from scp.web.dicomweb.retrieve.instances import ranges_of
-from scp.web.dicomweb.retrieve.media_types import OCTETS, VIDEO
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 

@@ -11,7 +11,7 @@ import struct
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from json.encoder import encode_basestring
 from math import isfinite
@@ -41,6 +41,7 @@ from scp.spool import Buffer
 ROOT = b"\0"
 # Longer values have an address instead: of bytes, which nobody looks at, and of text and numbers.
 _INLINE_BYTES, _INLINE_VALUES = 1 << 10, 64 << 10
+_SHORT = 64  # bytes of values that are remembered, with what is written of them
 
 _CHARACTER_SET, _PIXEL_GROUP = 0x00080005, 0x7FE0
 _LONGEST_TERMS = 1024  # bytes of a Specific Character Set
@@ -196,13 +197,24 @@ def _bulk(vr: bytes, path: str) -> bytes:
     return b'{"vr":"%b","BulkDataURI":"%b/bulkdata/%b"}' % (vr, ROOT, path.encode())
 
 
-def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: Sequence[str]) -> bytes:
+def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: tuple[str, ...]) -> bytes:
     """The attribute object of a value."""
+    told = _remembered(bytes(value), vr, terms) if len(value) <= _SHORT else _told(value, vr, terms)
+    return told or _bulk(vr if vr in VRS else b"UN", f"{path}{tag:08X}")
+
+
+@lru_cache(maxsize=8192)  # most of what a header says, that of the series' next image says, too
+def _remembered(value: bytes, vr: bytes, terms: tuple[str, ...]) -> bytes:
+    return _told(memoryview(value), vr, terms)
+
+
+def _told(value: memoryview, vr: bytes, terms: Sequence[str]) -> bytes:
+    """The attribute object of a value; empty where the value has an address instead."""
     vr = vr if vr in VRS else b"UN"
     if not len(value):
         return b'{"vr":"%b"}' % vr
     if _is_bulk(value, vr):
-        return _bulk(vr, f"{path}{tag:08X}")
+        return b""
     if vr in _BYTES:
         return b'{"vr":"%b","InlineBinary":"%b"}' % (vr, b64encode(value))
     values = _numbers(value, vr) if vr in _NUMBERS else _WRITERS.get(vr, _strings)(bytes(value), vr, terms)

@@ -21,8 +21,9 @@ from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
+from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
 from scp.web.dicomweb.retrieve.media_types import DICOM, Offer, instance_offers
-from scp.web.dicomweb.retrieve.named import Named
+from scp.web.dicomweb.retrieve.named import Named, named_with_digest
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import Transfer
 
@@ -45,11 +46,10 @@ class _OnItsWay:
 class _AskedFor:
     """The instances of one request."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, named: Named, ranges: Sequence[MediaRange]) -> None:
         self._asked, self._archive = asked, asked.desk.archive()
-        self._ranges = ranges_of(asked)
+        self.named, self._ranges = named, ranges
         self._single = "instance" in asked.named
-        self.named = Named(asked)
         self.short = Shortfall(asked.check)
         self._transfer = Transfer(asked)
         self._first = self._looked_for()
@@ -147,9 +147,14 @@ class _AskedFor:
 
 async def serve(asked: Asked) -> Response:
     """Answer a request for instances: those of a study, of a series, or one."""
-    sending = await asked.apart(lambda: _AskedFor(asked))
-    count = sending.named.count
-    headers = sending.short.headers(asked.base, count)
+    ranges = ranges_of(asked)
+    named, digest = await asked.apart(lambda: named_with_digest(asked))
+    tag = tag_of((digest, asked.base, str(ranges)), weak=True)  # a boundary differs each time
+    if (answer := unchanged(asked.request.headers, tag)) is not None:
+        return answer
+    sending = await asked.apart(lambda: _AskedFor(asked, named, ranges))
+    count = named.count
+    headers = sending.short.headers(asked.base, count) if len(sending.short) else headers_of(tag)
     asked.event.add(instances=count, **({"left_out": len(sending.short)} if len(sending.short) else {}))
     status = 206 if len(sending.short) else 200
     if not sending.multipart:

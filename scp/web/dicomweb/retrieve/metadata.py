@@ -22,7 +22,7 @@ from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
-from scp.web.dicomweb.retrieve.named import Named
+from scp.web.dicomweb.retrieve.named import Named, named_with_digest
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import looks
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
@@ -80,7 +80,7 @@ async def serve(asked: Asked) -> Response:
     """Answer a request for the metadata of a study, a series or an instance."""
     media_type = _media_type(asked)
     coding, coded = _coding(asked.request.headers.get("accept-encoding", ""))
-    named, digest = await asked.apart(lambda: _named(asked))
+    named, digest = await asked.apart(lambda: named_with_digest(asked))
     tag = tag_of((digest, asked.base, media_type, coding), weak=True)
     if (answer := unchanged(asked.request.headers, tag, _VARY)) is not None:
         return answer
@@ -92,12 +92,6 @@ async def serve(asked: Asked) -> Response:
     headers |= found.short.headers(asked.base, named.count) if left else headers_of(tag, _VARY)
     content_type = media_type if body is None else body.content_type
     return Pieces(asked, coded(found.pieces()), content_type, headers, 206 if left else 200)
-
-
-def _named(asked: Asked) -> tuple[Named, str]:
-    """Which instances are meant, and a digest of all of their files: it changes when any is replaced."""
-    named = Named(asked)
-    return named, tag_of(one for page in named.pages() for one in same(page))
 
 
 def _media_type(asked: Asked) -> str:

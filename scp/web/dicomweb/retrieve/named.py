@@ -10,6 +10,7 @@ from scp.index.watch import Watch
 from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
+from scp.web.dicomweb.retrieve.conditions import same, tag_of
 
 _LEVELS = {"study": "STUDY", "series": "SERIES", "instance": "IMAGE"}
 # So many instances are looked up at a time; of the others only numbers are held.
@@ -55,6 +56,12 @@ class Named:
         yield self._first
         for at in range(PAGE, len(self.numbers), PAGE):
             yield self._pages.instances(self.numbers[at : at + PAGE])
+
+
+def named_with_digest(asked: Asked) -> tuple[Named, str]:
+    """Which instances are meant, and a digest of all of their files: it changes when any is replaced."""
+    named = Named(asked)
+    return named, tag_of(one for page in named.pages() for one in same(page))
 
 
 def _query(asked: Asked) -> Query:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from scp.web.dicomweb.asked import Route
+from scp.web.dicomweb.bulk_types import COMPRESSED, OCTETS
 from scp.web.dicomweb.retrieve import bulkdata, frames, instances, metadata, rendered
-from scp.web.dicomweb.retrieve.media_types import COMPRESSED, DICOM, OCTETS
+from scp.web.dicomweb.retrieve.media_types import DICOM
 
 _STUDY = "/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 from scp import telemetry
 from scp.archive.admission import Admission
@@ -23,7 +24,6 @@ from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.store.part_file import SentFile
-from scp.web.dicomweb.store.parts import ArrivedPart
 from scp.web.dicomweb.store.response import FailedObject, StoreOutcome
 
 # What the log and the metrics call the storing of one object; its request has another name.
@@ -44,6 +44,13 @@ class OfStudy(Admission):
             raise UidMismatch(f"its Study Instance UID is {found}, and the request is for {self.study}")
 
 
+class Part(Protocol):
+    """What came of one object."""
+
+    def content(self) -> SentFile:
+        """A DICOM file. Raises what kept it from being one."""
+
+
 class Ingesting:
     """Ingests the objects of one request, in one thread at a time; ``outcome`` is what became of them."""
 
@@ -56,11 +63,10 @@ class Ingesting:
         self._unrecorded, self._audit = Unrecorded(), _StoreAudit(asked)
         self.outcome = StoreOutcome()
 
-    def take(self, parts: list[ArrivedPart]) -> None:
+    def take(self, parts: list[Part]) -> None:
         """Ingest parts, one after the other; the list is empty afterwards."""
         while parts:
-            caller = self._asked.caller
-            with telemetry.request(_OBJECT, calling_aet=caller.calling_aet) as event:
+            with telemetry.request(_OBJECT, calling_aet=self._asked.caller.calling_aet) as event:
                 self._one(parts.pop(0), event)
 
     def finish(self) -> None:
@@ -69,25 +75,23 @@ class Ingesting:
             self._asked.event.warn("the index does not have yet what was stored")
         self._audit.end()
 
-    def _one(self, part: ArrivedPart, event: RequestEvent) -> None:
+    def _one(self, part: Part, event: RequestEvent) -> None:
         """Ingest a part. Whatever fails is told of it alone (invariant 8)."""
-        uids = ("", "")
+        received: Received | None = None
         try:
             received = self._received(part.content())
-            uids = (received.sop_class_uid, received.sop_instance_uid)
-            event.add(
-                sop_class=uids[0],
-                sop_instance=uids[1],
-                transfer_syntax=received.transfer_syntax,
-                bytes_received=len(received.dataset),
-            )
-            self._rules.check(uids[0], received.transfer_syntax, self._access.unknown_sop_classes)
-            pressure().check()
-            status, told = self._rules.of_kept(kept := self._ingested(received, event))
+            try:
+                kept = self._ingested(received, event)
+            except UidMismatch:
+                if (itself := _by_its_own_uids(received)) == received:
+                    raise
+                kept = self._ingested(received := itself, event)
+            status, told = self._rules.of_kept(kept)
         except Exception as error:  # noqa: BLE001 - a bug fails one object, and is logged with its event
             event.fail(error)
             status = self._rules.status_of(error)
             why = str(error) if isinstance(error, ZscpError) else f"a fault of zscp: {public(error)}"
+            uids = (received.sop_class_uid, received.sop_instance_uid) if received is not None else ("", "")
             self.outcome.failed.append(FailedObject(*uids, status, why))
             self._audit.refused(public(error))
         else:
@@ -96,14 +100,17 @@ class Ingesting:
 
     def _ingested(self, received: Received, event: RequestEvent) -> Kept:
         """Durable when this returns (invariant 1); its row may follow, and then the log waits for it."""
+        sop_class, syntax = received.sop_class_uid, received.transfer_syntax
+        event.add(
+            sop_class=sop_class,
+            sop_instance=received.sop_instance_uid,
+            transfer_syntax=syntax,
+            bytes_received=len(received.dataset),
+        )
+        self._rules.check(sop_class, syntax, self._access.unknown_sop_classes)
+        pressure().check()
         follows: list[Acknowledged] = []
-        try:
-            kept = self._archive.ingest(received, self._admission, follows.append)
-        except UidMismatch:
-            if (itself := _by_its_own_uids(received)) == received:
-                raise
-            event.add(sop_class=itself.sop_class_uid, sop_instance=itself.sop_instance_uid)
-            kept = self._archive.ingest(itself, self._admission, follows.append)
+        kept = self._archive.ingest(received, self._admission, follows.append)
         describe(kept, event)
         count_limit(kept, event)
         for one in follows:

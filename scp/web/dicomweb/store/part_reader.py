@@ -123,7 +123,10 @@ class PartReader:
             if size > lead:
                 with memoryview(self._held) as whole, whole[lead:size] as part:
                     self._sink.write(part)
-            del self._held[:size]
+            try:
+                del self._held[:size]
+            except BufferError:  # the sink keeps a view, as the traceback of an error does that it keeps
+                self._held = self._held[size:]
 
     def _pass_over(self, size: int) -> None:
         self._beside += size
