@@ -24,7 +24,8 @@ import pydicom
 
 from bench import processes
 from bench.objects import Objects, ObjectSet
-from bench.receivers import LOOPBACK, Orthanc, Receiver, Running, started
+from bench.processes import LOOPBACK
+from bench.receivers import Orthanc, Receiver, Running, started
 from scp.config.http import digest_of, new_token
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

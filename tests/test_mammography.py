@@ -74,7 +74,8 @@ def test_a_whole_study_has_four_views_of_one_series(tmp_path: Path, monkeypatch:
 
 
 def test_when_a_byte_is_due_goes_by_the_rate_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, slept = [100.0], []
+    now = [100.0]
+    slept: list[float] = []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", slept.append)
     way = _Way(0.02, 5e6)

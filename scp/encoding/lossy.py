@@ -265,7 +265,9 @@ def frame_with_loss(
     if not unused_bits_are_empty(back, form):
         raise CannotEncode("its samples would need more bits than are stored")
     if padding.low is not None:
-        was, is_now = ((each >= padding.low) & (each <= padding.high) for each in (frame, back))
+        was, is_now = (
+            np.greater_equal(each, padding.low) & np.less_equal(each, padding.high) for each in (frame, back)
+        )
         if not np.array_equal(was, is_now):
             raise CannotEncode("its padding values would mix with image values")
     return stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -43,7 +43,7 @@ class _Frames:
     numbers: Sequence[int]
     offers: Sequence[Offer]
     first: Buffer
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     lossy: LossyRule | None
 
     @property
