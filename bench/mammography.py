@@ -28,7 +28,7 @@ ROWS, COLUMNS, BITS = 4090, 3300, 12
 SPACING = 0.07  # mm
 # In values of 12 bits. RG3's noise, of 10 bits, is 1.0 where most rays came through and 3.0 where fewest did.
 _LEAST_NOISE, _MOST_NOISE = 4.0, 12.0
-# Structure of so many pixels has half the variance of that of twice as many: MG1 has a spectrum of 1/f³.
+# Structure of so many pixels has half the variance of that of twice as many, as MG1 has it: 1/f³.
 _SIZES, _STRUCTURE = (4, 8, 16, 32, 64, 128, 256, 512), 14.0
 _SKIN, _FAT, _GLAND, _MUSCLE = 700.0, 1500.0, 900.0, 700.0
 _NAMESPACE = uuid.UUID("0d7a4c5e-6d0b-5e43-8f2e-7a1b9c3d5e60")
@@ -127,7 +127,7 @@ def image(view: View, rows: int = ROWS, columns: int = COLUMNS, bits: int = BITS
     found.ExposureTime, found.XRayTubeCurrent, found.Exposure = "800", "100", "80"
     found.BodyPartThickness, found.CompressionForce = "55", "90"
     found.DetectorType, found.DetectorID, found.DetectorTemperature = "DIRECT", "0", "25"
-    found.ImagerPixelSpacing, found.FieldOfViewHorizontalFlip = [SPACING, SPACING], "NO"
+    found.ImagerPixelSpacing, found.OrganExposed = [SPACING, SPACING], "BREAST"
     found.PositionerType, found.PositionerPrimaryAngle = (
         "MAMMOGRAPHIC",
         "45" if view.position == "MLO" else "0",
