@@ -1,8 +1,8 @@
-"""A bar chart as SVG: milliseconds an object by receiver, one panel a scenario. matplotlib draws it."""
+"""Bar charts as SVG: milliseconds an object by receiver, one panel a scenario. matplotlib draws them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -32,6 +32,16 @@ def chart(summaries: Mapping[Key, Summary], titles: Mapping[str, str]) -> str:
         figure.supxlabel("milliseconds an object, median of the rounds; thin line: fastest to slowest round")
         figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()
+
+
+def written(draw: Callable[[Any], None], height: float) -> str:
+    """One panel of so many inches, which ``draw`` fills."""
+    text = StringIO()
+    with rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
 
 
 def _bars(axes: Any, title: str, group: Sequence[Summary]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pydicom
-from pydicom.pixels import pixel_array
+from pydicom.pixels import pixel_array  # type: ignore[attr-defined]
 
 from bench.objects import ObjectSet
 from bench.processes import BenchError

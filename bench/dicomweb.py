@@ -28,7 +28,8 @@ import pydicom
 from bench import machine, processes
 from bench.measure import settle
 from bench.objects import Objects, ObjectSet
-from bench.receivers import LOOPBACK, Orthanc, Receiver, Running, started
+from bench.processes import LOOPBACK
+from bench.receivers import Orthanc, Receiver, Running, started
 from bench.report import table
 from scp.config.http import digest_of, new_token
 
@@ -50,17 +51,27 @@ class Client:
 
     def __init__(self, port: int, headers: dict[str, str]) -> None:
         self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=300)
-        self._headers = headers
+        self.port, self._headers = port, headers
+
+    def by(self, port: int) -> Client:
+        """The same client on another way to the server."""
+        return Client(port, self._headers)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> bytes:
         """A whole answer. Raises BenchError for one that is no success."""
+        return self.told(method, path, body, **headers)[0]
+
+    def told(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[bytes, http.client.HTTPMessage]:
+        """The same, with its headers."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request(method, f"/dicom-web{path}", body, {**self._headers, **named})
         answer = self._connection.getresponse()
         told = answer.read()
-        if answer.status not in (200, 204):
+        if answer.status not in (200, 204, 206):
             raise processes.BenchError(f"{method} {path}: {answer.status} {told[:200]!r}")
-        return told
+        return told, answer.headers
 
     def close(self) -> None:
         """Begin with a new connection."""
@@ -68,8 +79,8 @@ class Client:
 
 
 @contextmanager
-def served(name: str, folder: Path) -> Iterator[tuple[Running, Client]]:
-    """A server with nothing in it, and its client."""
+def served(name: str, folder: Path, **options: Any) -> Iterator[tuple[Running, Client]]:
+    """A server with nothing in it, and its client; ``options`` are more tables of zscp's configuration."""
     if name == "Orthanc":
         web = {"Enable": True, "Root": "/dicom-web/", "EnableWado": False, "StudiesMetadata": "Full"}
         receiver = Receiver(name, "orthanc", {"Plugins": [str(PLUGIN)], "DicomWeb": web})
@@ -79,7 +90,7 @@ def served(name: str, folder: Path) -> Iterator[tuple[Running, Client]]:
         return
     port, token = processes.free_port(), new_token()
     tokens = [{"name": "bench", "digest": digest_of(token), "may": ["find", "get", "store"]}]
-    receiver = Receiver(name, "zscp", {"http": {"port": port, "page": "on", "token": tokens}})
+    receiver = Receiver(name, "zscp", {"http": {"port": port, "page": "on", "token": tokens}, **options})
     with started(receiver, folder) as running:
         client = Client(port, {"Authorization": f"Bearer {token}"})
         processes.until(lambda: _answers(client), "DICOMweb is served", 60.0, 0.1)

@@ -18,6 +18,8 @@ import numpy as np
 from scp.encoding.cage.caged import caged_bytes, caged_compared
 from scp.encoding.codecs.codec import Codec, Encode
 from scp.encoding.codecs.compared import BROTLI, COMPARED, Compared
+from scp.encoding.codecs.lossy_codec import LossyCodec
+from scp.encoding.codecs.lossy_table import LOSSY_CODECS
 from scp.encoding.codecs.table import CODECS
 from scp.encoding.dataset import inflate
 from scp.encoding.pixels import Frame, PixelFormat
@@ -30,6 +32,8 @@ WITH_DICTIONARY = "+dict"
 
 # JPEG XL's default, and the effort above which the time grows faster than the gain.
 _EFFORTS = {"jpegxl": (3, 7)}
+# What lossy codecs are asked for: errors of a sample that are allowed, where they are bounded, or qualities.
+_BOUNDS, _QUALITIES = (1, 2, 4, 10), (90, 75)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class ByteCandidate(Candidate):
 
 def candidates(lossy: bool = False) -> tuple[Candidate, ...]:
     """All that are compared; lossy ones only when asked for."""
-    return (*_own_images(), *_BYTES, *_others(lossy=False), *(_others(lossy=True) if lossy else ()))
+    return (*_own_images(), *_BYTES, *_others(), *(_lossy() if lossy else ()))
 
 
 def _own_images() -> Iterator[Candidate]:
@@ -144,13 +148,29 @@ _BYTES: tuple[Candidate, ...] = (
 )
 
 
-def _others(lossy: bool) -> Iterator[Candidate]:
+def _others() -> Iterator[Candidate]:
     for codec in COMPARED:
-        if codec.lossy == lossy:
-            yield _other(caged_compared(codec))
+        yield _other(caged_compared(codec))
+
+
+def _lossy() -> Iterator[Candidate]:
+    """What a rule may have a peer sent (docs/decisions/0053), as strict as these rules are."""
+    for codec in LOSSY_CODECS:
+        for setting in _BOUNDS if codec.bounded else _QUALITIES:
+            yield _with_loss(codec, setting)
+
+
+def _with_loss(codec: LossyCodec, setting: int) -> ImageCandidate:
+    return ImageCandidate(
+        f"{codec.name} ±{setting}" if codec.bounded else f"{codec.name} q{setting}",
+        lossy=True,
+        library=codec.library(),
+        transfer_syntax=codec.writes,
+        refuses=codec.refuses,
+        encode=lambda frame, form: codec.encode(frame, form, setting),
+        decode=lambda data, form: codec.decode(data, codec.described(form)),
+    )
 
 
 def _other(codec: Compared) -> Candidate:
-    return ImageCandidate(
-        codec.name, lossy=codec.lossy, refuses=codec.refuses, encode=codec.encode, decode=codec.decode
-    )
+    return ImageCandidate(codec.name, refuses=codec.refuses, encode=codec.encode, decode=codec.decode)

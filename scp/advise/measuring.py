@@ -42,8 +42,8 @@ class Measured:
 
     ``raw`` is the uncompressed dataset, ``line`` what a peer is sent, ``disk`` the file that is kept.
     ``outcome`` is ``lossless``, ``lossy``, ``refused`` (sizes are the fallback's, times are 0) or ``wrong``
-    (something else came back), with the reason. ``max_error`` and ``square_error`` (the sum over
-    ``samples``) are in the samples' own unit, ``span`` is from the smallest to the largest sample.
+    (something else came back), with the reason. ``max_error``, ``sum_error`` and ``square_error`` (sums
+    over ``samples``) are in the samples' own unit, ``span`` is from the smallest to the largest sample.
     """
 
     raw: int
@@ -54,6 +54,7 @@ class Measured:
     encode: float = 0.0
     decode: float = 0.0
     max_error: int = 0
+    sum_error: int = 0
     square_error: float = 0.0
     samples: int = 0
     span: int = 0
@@ -64,8 +65,8 @@ class Row:
     """A candidate over all objects of a group: ``line`` and ``disk`` in % of raw, speeds in MB/s of raw.
 
     ``taken`` of ``objects`` were coded by it, the others by zstd in its stead. ``verdict`` is ``lossless``,
-    ``lossy``, ``wrong``, or ``refused`` where it took none: then there are no figures. ``psnr`` is in dB.
-    ``study_seconds`` is how long a study takes on the line that was asked for.
+    ``lossy``, ``wrong``, or ``refused`` where it took none: then there are no figures. Errors are in sample
+    values, ``psnr`` is in dB. ``study_seconds`` is how long a study takes on the line that was asked for.
     """
 
     candidate: Candidate
@@ -79,6 +80,7 @@ class Row:
     decode: float = 0.0
     study_seconds: float = 0.0
     max_error: int = 0
+    mean_error: float = 0.0
     psnr: float = 0.0
 
 
@@ -159,15 +161,21 @@ def _same(one: Frame, other: Frame) -> bool:
 
 
 def _with_error(found: Measured, frames: Iterable[Frame], decoded: Iterable[Frame]) -> Measured:
-    most, square, samples, low, high = 0, 0.0, 0, math.inf, -math.inf
+    most, total, square, samples, low, high = 0, 0, 0.0, 0, math.inf, -math.inf
     for one, other in zip(frames, decoded, strict=True):
-        difference = one.astype("i8") - other.astype("i8")
-        most = max(most, int(np.abs(difference).max()))
+        difference = np.abs(one.astype("i8") - other.astype("i8"))
+        most, total = max(most, int(difference.max())), total + int(difference.sum())
         square += float(np.square(difference.astype("f8")).sum())
         samples += difference.size
         low, high = min(low, int(one.min())), max(high, int(one.max()))
     return replace(
-        found, outcome="lossy", max_error=most, square_error=square, samples=samples, span=int(high - low)
+        found,
+        outcome="lossy",
+        max_error=most,
+        sum_error=total,
+        square_error=square,
+        samples=samples,
+        span=int(high - low),
     )
 
 
@@ -204,6 +212,7 @@ def row(candidate: Candidate, found: Sequence[Measured], study: int, link: float
         decode=_speed(coded, sum(one.decode for one in taken)),
         study_seconds=8 * study * line / (link * 1e6),
         max_error=max(one.max_error for one in taken),
+        mean_error=sum(one.sum_error for one in taken) / max(sum(one.samples for one in taken), 1),
         psnr=_psnr(taken),
     )
 

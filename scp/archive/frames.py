@@ -19,7 +19,7 @@ from scp.archive.refusal import by_failure
 from scp.archive.trials import Trials
 from scp.encoding.frame_access import FrameAccess
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay, UnreadableDataset
-from scp.model import Instance
+from scp.model import Instance, LossyRule
 from scp.spool import IN_MEMORY, Buffer
 from scp.syntaxes import lookup
 
@@ -76,8 +76,10 @@ class FrameReader:
         self._keep(opened)
         return opened
 
-    def frame(self, opened: OpenFrames, number: int, transfer_syntax: str) -> Buffer:
-        """The frame of a number from 1 on; see :meth:`FrameAccess.get`.
+    def frame(
+        self, opened: OpenFrames, number: int, transfer_syntax: str, lossy: LossyRule | None = None
+    ) -> Buffer:
+        """The frame of a number from 1 on; see :meth:`FrameAccess.get` and, where ``lossy``, ``with_loss``.
 
         Raises NoLosslessWay, with the reason, where it cannot be had in that transfer syntax; ObjectRefused,
         OutOfResources.
@@ -88,6 +90,8 @@ class FrameReader:
         guarded = decodes or instance.stored_size > IN_MEMORY
         with self._trials.of(instance, "decode" if decodes else "read") if guarded else nullcontext():
             try:
+                if lossy is not None:
+                    return access.with_loss(number - 1, transfer_syntax, lossy, instance.sop_class_uid)
                 return access.get(number - 1, transfer_syntax)
             except CodecProcessFailed as error:
                 self._trials.refuse(instance, by_failure("decode", error))

@@ -37,8 +37,9 @@ _EXPLAINED = """\
 On disk: the whole object, in a zstd frame where that saves 1 %, in % of it uncompressed; where a codec does
 not take an object, zstd 3 counts in its stead. Speeds: MB/s uncompressed, CPU time of one thread. All codecs
 saw the same frames. What zstd keeps is sent uncompressed, as zstd is no transfer syntax. +dict: the frame has
-a dictionary, trained on other objects of the group. * is not storable as DICOM and stands here to compare;
-image codecs among these are put into the same file as if they were."""
+a dictionary, trained on other objects of the group. * is no form of a policy, and stands here to compare;
+image codecs are put into the same file as if they were. Lossy ones may be sent where a peer's rule asks for
+them: ± is a bound of each sample's error, q a quality. Errors are in sample values."""
 
 
 def _print(table: ComparisonTable, advice: Advice) -> None:
@@ -47,6 +48,7 @@ def _print(table: ComparisonTable, advice: Advice) -> None:
         grid.add_column(heading, justify="right" if heading != "lossless" else "left")
     if advice.wanted.lossy:
         grid.add_column("largest error", justify="right")
+        grid.add_column("mean error", justify="right")
         grid.add_column("PSNR", justify="right")
     for row in sorted((row for row in table.rows if row.taken), key=lambda row: row.disk):
         grid.add_row(*_cells(row, advice.wanted.lossy))
@@ -80,7 +82,8 @@ def _cells(row: Row, lossy: bool) -> list[str]:
     ]
     if lossy:
         known = row.verdict == "lossy"
-        cells += [str(row.max_error) if known else "", f"{row.psnr:.1f} dB" if known and row.psnr else ""]
+        cells += [str(row.max_error), f"{row.mean_error:.2f}"] if known else ["", ""]
+        cells.append(f"{row.psnr:.1f} dB" if known and row.psnr else "")
     return cells
 
 
@@ -174,5 +177,5 @@ def _row_fields(row: Row) -> dict[str, Any]:
         "study_seconds": row.study_seconds,
     }
     if row.verdict == "lossy":
-        figures |= {"max_error": row.max_error, "psnr_db": row.psnr}
+        figures |= {"max_error": row.max_error, "mean_error": row.mean_error, "psnr_db": row.psnr}
     return fields | {key: round(value, 3) for key, value in figures.items()}

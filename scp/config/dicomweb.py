@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from scp.config.values import Table, texts
+from scp.config.values import AeTitle, Table, texts
 
 _PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # First words of the addresses of the page, of its API, and of what asks for metrics and health.
@@ -43,9 +43,11 @@ class DicomWebSettings(Table):
     """What browsers and programs reach by DICOMweb, on the port of [http].
 
     ``path`` is before all resources; empty: there is no DICOMweb. Pages of other ``origins`` may ask (CORS).
-    ``requests`` are answered at a time.
+    ``requests`` are answered at a time. Whoever has no peer by a token, but comes from the ``addresses`` of
+    one of ``lines``, is sent objects as that peer is.
     """
 
     path: Annotated[str, AfterValidator(base_path)] = "/dicom-web"
     origins: Annotated[tuple[str, ...], BeforeValidator(origins_of_pages)] = ()
     requests: Annotated[int, Field(strict=True, ge=1, le=100)] = 32
+    lines: tuple[AeTitle, ...] = ()

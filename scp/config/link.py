@@ -27,6 +27,7 @@ def link(settings: Settings) -> tuple[Settings, list[Fault]]:
         *_tls(settings),
         *_users(settings),
         *_http(settings),
+        *_lines(settings),
         *_stores(settings),
         *_peers(settings),
         *_policy(settings),
@@ -75,6 +76,18 @@ def _http(settings: Settings) -> Iterator[Fault]:
             yield f"http.token[{number}].peer", _UNKNOWN.format(token.peer)
     if http.page == "on" and not http.port:
         yield "http.port", 'is 0, and http.page is "on"; give a port, such as 11180'
+
+
+def _lines(settings: Settings) -> Iterator[Fault]:
+    for number, aet in enumerate(settings.dicomweb.lines):
+        peer = settings.peer_named(aet)
+        if peer is None:
+            yield f"dicomweb.lines[{number}]", _UNKNOWN.format(aet)
+        elif not peer.addresses:
+            yield (
+                f"dicomweb.lines[{number}]",
+                f"names {aet}, which has no addresses; add them to its [[peer]]",
+            )
 
 
 def _stores(settings: Settings) -> Iterator[Fault]:

@@ -35,7 +35,6 @@ from scp.dimse.negotiation.remembered_answers import Answers
 from scp.dimse.negotiation.window import SYNCHRONOUS, granted, window_item
 from scp.dimse.patience import PAUSES, Pauses
 from scp.dimse.rights import Arrival, Rights, rights_of
-from scp.dimse.scu.preference import preference_of
 from scp.dimse.seats import Holder, OwnSeats, Seats, seat_limits
 from scp.dimse.services import commitment, echo, find, retrieve, store
 from scp.dimse.services.commitment_report import AssociationReporter
@@ -45,6 +44,7 @@ from scp.dimse.wire import messages
 from scp.errors import MalformedAssociation
 from scp.metrics import counting
 from scp.objects.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from scp.policy.preference import preference_of
 from scp.telemetry import RequestEvent
 
 # What of PS3.4 C.5.1.1 is agreed to, byte by byte: relational, combined date-time; not fuzzy names,

@@ -1,4 +1,4 @@
-"""The frames of one stored dataset, each by its number: as they are stored, native, or encoded otherwise.
+"""The frames of one stored dataset, each by its number: as stored, native, encoded otherwise or with loss.
 
 Where each frame lies is found once. After that a frame costs what is read of it, and nothing of the others.
 """
@@ -19,11 +19,13 @@ from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.encapsulating import encoded_frame
 from scp.encoding.fragments import Frames, frames_within
 from scp.encoding.headers import Header
+from scp.encoding.lossy import frame_with_loss
 from scp.encoding.native_frames import described_sizes, holds_native_frames
 from scp.encoding.one_frame import FLOATS, from_codestream
-from scp.encoding.pixels import bits_of, frame_of, native_bytes
+from scp.encoding.padding import padding_of
+from scp.encoding.pixels import Frame, PixelFormat, bits_of, frame_of, native_bytes
 from scp.errors import CannotDecode, CannotEncode
-from scp.model import Restoration
+from scp.model import LossyRule, Restoration
 from scp.spool import Buffer
 from scp.syntaxes import (
     BIG_ENDIAN,
@@ -63,6 +65,7 @@ class FrameAccess:
         try:
             described = Header(header, proven=restoration is not None)
             self.form = described.format if restoration is None else described.proven_format
+            self._header = described.data
         except CannotEncode as error:
             raise CannotDecode(str(error)) from error
 
@@ -149,6 +152,26 @@ class FrameAccess:
         codec = encoder_of(transfer_syntax)
         if codec is None or transfer_syntax == JPEGXL_RECOMPRESSION:
             raise CannotEncode(f"{lookup(transfer_syntax).keyword} is not encoded here")
+        samples, form = self._samples(number)
+        return encoded_frame(samples, form, codec)
+
+    def with_loss(self, number: int, transfer_syntax: str, rule: LossyRule, sop_class_uid: str) -> bytes:
+        """A frame coded with loss, as a peer's rule has it (invariant 4), in fewer bytes than are stored.
+
+        Raises CannotEncode, and what decoding raises.
+        """
+        if not 0 <= number < self.count:
+            raise CannotDecode(f"there is no frame {number + 1}: it has {self.count}")
+        samples, form = self._samples(number)
+        rest = padding_of(self._header, form)
+        stream = frame_with_loss(samples, form, rest, transfer_syntax, rule, sop_class_uid)
+        stored = len(self._codestream(number)) if self._pixel.encapsulated else form.frame_size
+        if len(stream) >= stored:
+            raise CannotEncode(f"{len(stream)} bytes, where {stored} are stored")
+        return stream
+
+    def _samples(self, number: int) -> tuple[Frame, PixelFormat]:
+        """A frame, as an encoder takes it, and its format."""
         if self._pixel.tag != PIXEL_DATA:
             raise CannotEncode("floating point pixel data")
         form = replace(self.form, frames=1)
@@ -156,8 +179,8 @@ class FrameAccess:
             samples, form = from_codestream(
                 self._codestream(number), form, self._syntax, number, self._restoration
             )
-            return encoded_frame(samples, replace(form, planar=0), codec)
+            return samples, replace(form, planar=0)
         plain = self._native(number)
         if len(plain) != form.frame_size:
             raise CannotEncode(f"native {form.photometric} shares samples between pixels")
-        return encoded_frame(frame_of(plain, 0, form), form, codec)
+        return frame_of(plain, 0, form), form

@@ -8,7 +8,9 @@ the image.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from scp.encoding.codecs.codec import told_as
 from scp.encoding.codecs.lossy_codec import LossyCodec, quality_of
@@ -20,7 +22,7 @@ from scp.encoding.evenness import evened
 from scp.encoding.fragments import encapsulate
 from scp.encoding.headers import Header
 from scp.encoding.padding import Padding, padding_of
-from scp.encoding.pixels import Frame, PixelFormat, frame_of, tail_of, unused_bits_are_empty
+from scp.encoding.pixels import Frame, PixelFormat, frame_of, native_bytes, tail_of, unused_bits_are_empty
 from scp.encoding.pool import in_order
 from scp.encoding.streams import gathered, letting_go
 from scp.encoding.transcode import transcoding, ways_out
@@ -241,3 +243,36 @@ def _pixel_changes(form: PixelFormat, told: PixelFormat) -> dict[int, tuple[byte
     if form.samples > 1:
         changes[_PLANAR] = (b"US", b"\0\0")
     return changes
+
+
+def frame_with_loss(
+    frame: Frame, form: PixelFormat, padding: Padding, target: str, rule: LossyRule, sop_class_uid: str
+) -> bytes:
+    """One frame in the transfer syntax ``target``, for those who have the header of the object itself.
+
+    So that has to describe what comes of the frame. Raises CannotEncode, with the reason, where it would not.
+    """
+    codec = lossy_encoder_of(target)
+    if codec is None:
+        raise CannotEncode(f"{lookup(target).keyword} is not encoded here")
+    if not may_lose(sop_class_uid):
+        raise CannotEncode(f"{_NO_PICTURES[sop_class_uid]} is not coded with loss")
+    if reason := codec.refuses(form) or _refuses_rule(codec, form, rule):
+        raise CannotEncode(reason)
+    form = replace(form, frames=1, planar=0)
+    (stream,) = _encoded(codec, native_bytes(frame, form, 0), form, rule, Padding())
+    back = codec.decode(stream, codec.described(form))
+    if not unused_bits_are_empty(back, form):
+        raise CannotEncode("its samples would need more bits than are stored")
+    if padding.low is not None:
+        was, is_now = (
+            np.greater_equal(each, padding.low) & np.less_equal(each, padding.high) for each in (frame, back)
+        )
+        if not np.array_equal(was, is_now):
+            raise CannotEncode("its padding values would mix with image values")
+    return stream
+
+
+def may_lose(sop_class_uid: str) -> bool:
+    """Whether objects of a class are coded with loss where a rule asks for it."""
+    return sop_class_uid not in _NO_PICTURES

@@ -36,7 +36,9 @@ from scp.cli.main import app
 from scp.config.load import load
 from scp.config.rules import Stage
 from scp.encoding.codecs.lossless.jpeg2000 import HTJ2K_CODEC
+from scp.encoding.codecs.lossy_table import LOSSY_CODECS
 from scp.encoding.elements import CANONICAL, element_header
+from scp.encoding.pixels import PixelFormat
 from scp.errors import ConfigurationError
 from scp.model import Received
 from scp.objects import part10
@@ -347,13 +349,30 @@ def test_a_dictionary_is_trained_on_other_objects(tmp_path: Path) -> None:
 
 
 def test_lossy_codecs_tell_their_error(tmp_path: Path) -> None:
-    root = folder_of(tmp_path, [phantom(Shape(rows=64, columns=64, bits_allocated=8, bits_stored=8))])
-    (found,) = advise([root], Wanted(lossy=True), told).tables
-    rows = {one.candidate.name: one for one in found.rows}
-    assert rows["JPEG-LS near 2"].verdict == "lossy"
-    assert rows["JPEG-LS near 2"].max_error == 2
-    assert 30 < rows["JPEG q90"].psnr < 60
-    assert rows["jpegls"].verdict == "lossless"
+    for bits in (8, 16):
+        shape = Shape(rows=64, columns=64, bits_allocated=bits, bits_stored=min(bits, 12), noise=0.1)
+        root = folder_of(tmp_path, [phantom(shape)], f"of {bits}")
+        (found,) = advise([root], Wanted(lossy=True), told).tables
+        rows = {one.candidate.name: one for one in found.rows}
+        for bound in (1, 2, 4, 10):
+            near = rows[f"JPEG-LS near-lossless ±{bound}"]
+            assert (near.verdict, near.max_error) == ("lossy", bound)
+            assert 0 < near.mean_error < bound
+        own = [one for one in LOSSY_CODECS if not one.bounded and not one.refuses(pixels_of(shape))]
+        assert len(own) == 4
+        for one in own:
+            fine, coarse = rows[f"{one.name} q90"], rows[f"{one.name} q75"]
+            assert fine.psnr > coarse.psnr > 20
+            assert 0 < fine.mean_error < coarse.mean_error < coarse.max_error
+            assert fine.line > coarse.line
+        assert rows["jpegls"].verdict == "lossless"
+
+
+def pixels_of(shape: Shape) -> PixelFormat:
+    bits = shape.bits_stored
+    return PixelFormat(
+        shape.rows, shape.columns, 1, shape.bits_allocated, bits, bits - 1, False, "MONOCHROME2", 0, 1
+    )
 
 
 def test_seconds_are_those_of_a_study_on_the_line() -> None:

@@ -19,7 +19,6 @@ from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
 from pydicom.uid import UID
 
 from scp.config.peers import Peer
-from scp.dimse.scu.preference import preference_of
 from scp.encoding.codecs.codec import Codec, fitted
 from scp.encoding.codecs.lossless import jpeg2000
 from scp.encoding.codecs.lossy.jpeg2000 import LOSSY_HTJ2K
@@ -34,6 +33,7 @@ from scp.errors import CannotDecode, CannotEncode
 from scp.model import SyntaxPreference
 from scp.objects import part10
 from scp.objects.part10 import Part10
+from scp.policy.preference import preference_of
 from scp.syntaxes import (
     BY_UID,
     EXPLICIT,

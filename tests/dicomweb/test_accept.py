@@ -20,7 +20,7 @@ from scp.syntaxes import (
     JPEGXL_RECOMPRESSION,
 )
 from scp.web.dicomweb.accept import MediaRange, accepted
-from scp.web.dicomweb.retrieve.media_types import frame_offers, instance_offers
+from scp.web.dicomweb.retrieve.media_types import Acceptance, frame_offers, instance_offers
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -85,7 +85,7 @@ def test_a_long_header_takes_no_time(piece: str) -> None:
 def frames(
     header: str, stored: str, received: str = EXPLICIT, single: bool = True
 ) -> list[tuple[str, str, bool]]:
-    found = frame_offers(accepted(header), stored, received, single)
+    found = frame_offers(Acceptance(accepted(header)), stored, received, single)
     return [(one.media_type, one.transfer_syntax, one.multipart) for one in found]
 
 
@@ -133,7 +133,7 @@ def test_several_frames_take_parts() -> None:
 def instances(
     header: str, stored: str, received: str = EXPLICIT, single: bool = False
 ) -> list[tuple[str, bool]]:
-    found = instance_offers(accepted(header), stored, received, single)
+    found = instance_offers(Acceptance(accepted(header)), stored, received, single)
     return [(one.transfer_syntax, one.multipart) for one in found]
 
 

@@ -13,12 +13,12 @@ from scp.config.settings import Settings
 from scp.dimse.scu.associate import Destination, associated, batches
 from scp.dimse.scu.fetch_ahead import Ahead, Fetched, Work
 from scp.dimse.scu.pacing import Throttle
-from scp.dimse.scu.preference import preference_of, proposed
 from scp.dimse.scu.traffic import sent_counter
 from scp.dimse.status import SUCCESS, is_warning
 from scp.dimse.wire.upper_layer import Ended
 from scp.identity import Identity
 from scp.model import Instance, QueuedSend
+from scp.policy.preference import preference_of, proposed
 
 # Those that were taken, and those that failed alone, with the reasons.
 Told = Callable[[list[QueuedSend], list[tuple[QueuedSend, str]]], None]

@@ -17,7 +17,6 @@ from scp.dimse.patience import Pauses
 from scp.dimse.scu.associate import batches
 from scp.dimse.scu.carrier import Carrier, SameAssociation
 from scp.dimse.scu.fetch_ahead import Work
-from scp.dimse.scu.preference import preference_of, proposed
 from scp.dimse.scu.traffic import sent_counter
 from scp.dimse.services.move import Move
 from scp.dimse.services.naming import named
@@ -25,6 +24,7 @@ from scp.dimse.services.suboperations import FetchFor, Suboperations
 from scp.errors import DestinationUnknown
 from scp.index.watch import Watch
 from scp.model import Instance, SyntaxPreference
+from scp.policy.preference import preference_of, proposed
 from scp.resources.pressure import pressure
 from scp.telemetry import RequestEvent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from scp.encoding.pixels import Frame, PixelFormat
 from scp.errors import CannotEncode
 
 _AVIF_BITS = 12  # the most that AV1 codes
-_DECIBELS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,6 @@ class Compared:
     refuses: Callable[[PixelFormat], str]
     encode: Callable[[Frame, PixelFormat], bytes]
     decode: Callable[[bytes, PixelFormat], Frame]
-    lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,42 +83,6 @@ def _fitted(samples: Frame, form: PixelFormat) -> Frame:
     )
 
 
-def _unsigned(frame: Frame) -> Frame:
-    if int(frame.min()) < 0:
-        raise CannotEncode("takes no negative samples")
-    return as_unsigned(frame)
-
-
-def _jpeg(frame: Frame, _form: PixelFormat) -> bytes:
-    return bytes(imagecodecs.jpeg8_encode(_unsigned(frame), level=90))
-
-
-def _near(frame: Frame, _form: PixelFormat) -> bytes:
-    return bytes(imagecodecs.jpegls_encode(_unsigned(frame), level=2))
-
-
-def _jpeg2000(frame: Frame, form: PixelFormat) -> bytes:
-    # The encoder's PSNR is of the largest sample there could be; CT uses a sixteenth of that.
-    span = max(int(frame.max()) - int(frame.min()), 1)
-    quality = round(_DECIBELS + 20 * math.log10((1 << form.bits_stored) / span))
-    bits = form.bits_stored
-    return bytes(
-        imagecodecs.jpeg2k_encode(
-            frame, quality, codecformat="j2k", reversible=False, bitspersample=bits, numthreads=1
-        )
-    )
-
-
-def _jpegxl(frame: Frame, form: PixelFormat) -> bytes:
-    samples = _unsigned(frame)
-    samples = samples.astype("u1") if form.bits_stored <= 8 else samples
-    return bytes(
-        imagecodecs.jpegxl_encode(
-            samples, distance=1.0, bitspersample=form.bits_stored, usecontainer=False, numthreads=1
-        )
-    )
-
-
 COMPARED: tuple[Compared, ...] = (
     Compared("PNG", refuses=_bits(16), encode=_png, decode=_decoder("png_decode")),
     Compared("WebP lossless", refuses=_bits(8), encode=_webp, decode=_from_webp),
@@ -130,28 +91,6 @@ COMPARED: tuple[Compared, ...] = (
         refuses=_bits(16),
         encode=_avif,
         decode=_decoder("avif_decode", numthreads=1),
-    ),
-    Compared("JPEG q90", lossy=True, refuses=_bits(8), encode=_jpeg, decode=_decoder("jpeg8_decode")),
-    Compared(
-        "JPEG-LS near 2",
-        lossy=True,
-        refuses=_bits(16),
-        encode=_near,
-        decode=_decoder("jpegls_decode"),
-    ),
-    Compared(
-        f"JPEG 2000 {_DECIBELS} dB",
-        lossy=True,
-        refuses=_bits(16),
-        encode=_jpeg2000,
-        decode=_decoder("jpeg2k_decode", numthreads=1),
-    ),
-    Compared(
-        "JPEG XL d1",
-        lossy=True,
-        refuses=_bits(16),
-        encode=_jpegxl,
-        decode=_decoder("jpegxl_decode", numthreads=1),
     ),
 )
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 from operator import itemgetter
 
-from scp.encoding.codecs.jpeg2000_structure import Codestream, Coding, Tile
+from scp.encoding.codecs.jpeg2000_structure import HT, MIXED, Codestream, Coding, Tile, can_be_walked
 from scp.errors import DamagedCodestream, PixelsBeyondBounds
 
-_LAZY, _TERMINATED, _HT, _MIXED = 1, 4, 64, 128  # code-block style (table A.19; 15444-15 table A.4)
+_LAZY, _TERMINATED = 1, 4  # code-block style (table A.19)
 # The arithmetic coder's bytes are as good as random. Bits that are coded raw may be zeros for long, where
 # samples have none but their high ones.
-_ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | _HT | _MIXED
+_ZEROS, _MAY_HOLD_ZEROS = bytes(32), _LAZY | HT | MIXED
 # Of a tile. Each block takes some 200 bytes here and in OpenJPEG, a precinct 1 KB. With blocks of 32 x 32 and
 # precincts of 256 x 256, a frame of 1 GB has half a million and 16 thousand of them.
 _MOST_BLOCKS, _MOST_PRECINCTS = 1 << 20, 1 << 17
@@ -44,7 +44,7 @@ def check_packets(data: bytes, codestream: Codestream) -> None:
     PixelsBeyondBounds, where there are more of them than any encoder writes.
     """
     for index, tile in codestream.tiles.items():
-        if tile.walkable and not _unknown(tile):
+        if can_be_walked(tile):
             body = b"".join(data[begin:end] for begin, end in tile.spans)
             try:
                 at = _walked(body, tile, codestream.tile_area(index))
@@ -56,13 +56,16 @@ def check_packets(data: bytes, codestream: Codestream) -> None:
                 )
 
 
-def _unknown(tile: Tile) -> bool:
-    """HT code-blocks beside others, or with passes in several layers, are not followed here."""
-    styles = [each.style for each in tile.codings]
-    return any(style & _MIXED or (style & _HT and tile.style.layers > 1) for style in styles)
-
-
 def _walked(body: bytes, tile: Tile, area: Area) -> int:
+    at = 0
+    for precinct, begin, at in packets(body, tile, area):
+        if not precinct.coding.style & _MAY_HOLD_ZEROS and body.find(_ZEROS, begin, at) >= 0:
+            raise DamagedCodestream("zeros where arithmetic-coded data should be")
+    return at
+
+
+def packets(body: bytes, tile: Tile, area: Area) -> Iterator[tuple[Precinct, int, int]]:
+    """A tile's packets: precinct, begin and end of its data. Raises IndexError where one ends too late."""
     at = 0
     for precinct in _in_order(tile, area, len(body)):
         if tile.style.sop and body[at : at + 2] == b"\xff\x91":
@@ -70,9 +73,7 @@ def _walked(body: bytes, tile: Tile, area: Area) -> int:
         begin, at = precinct.read(body, at, tile.style.eph)
         if at > len(body):
             raise IndexError
-        if not precinct.coding.style & _MAY_HOLD_ZEROS and body.find(_ZEROS, begin, at) >= 0:
-            raise DamagedCodestream("zeros where arithmetic-coded data should be")
-    return at
+        yield precinct, begin, at
 
 
 # -- which packets, and in which order ----------------------------------------------------------------
@@ -228,7 +229,7 @@ class _Band:
                 block.bits += 1
                 if block.bits > _MOST_LENGTH_BITS:
                     raise DamagedCodestream("a code-block has more bytes than there can be")
-            length += _ht_length(bits, block, passes) if style & _HT else _length(bits, block, passes, style)
+            length += _ht_length(bits, block, passes) if style & HT else _length(bits, block, passes, style)
         return length
 
     def _included(self, bits: _PacketBits, each: int) -> _Block | None:

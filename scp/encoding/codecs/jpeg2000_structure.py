@@ -18,6 +18,7 @@ _PPM, _PPT, _SOT, _SOD, _EOC = 0xFF60, 0xFF61, 0xFF90, 0xFF93, 0xFFD9
 _BESIDE = (0xFF55, 0xFF57, 0xFF64)  # TLM, PLM, COM: no pixel goes by them
 _WITH_LENGTH = range(0xFF50, 0xFF80)  # markers of segments, those of ISO/IEC 15444-2 too
 _SOT_SIZE = 12
+HT, MIXED = 64, 128  # code-block style (15444-15 table A.4): of all blocks, or beside others
 # Neither packet headers nor code-blocks have a byte above 8F behind FF (B.10.1, C.2.2, D.4.1): only SOP and
 # EPH stand among them, where COD says so.
 _OF_DATA = frozenset(range(0x90))
@@ -97,6 +98,16 @@ def codestream_of(data: bytes, begin: int = 0) -> Codestream:
         return _followed(data, begin)
     except (struct.error, IndexError, KeyError):
         raise DamagedCodestream("a marker segment of the codestream is broken") from None
+
+
+def can_be_walked(tile: Tile) -> bool:
+    """Whether its packets can be followed: they lie in one order, with their headers.
+
+    HT code-blocks beside others, or with passes in several layers, are not followed.
+    """
+    styles = [each.style for each in tile.codings]
+    unknown = any(style & MIXED or (style & HT and tile.style.layers > 1) for style in styles)
+    return tile.walkable and not unknown
 
 
 def without_pointers(data: bytes) -> bytes:

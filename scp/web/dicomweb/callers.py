@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import compare_digest
 from typing import Literal
 
@@ -16,7 +16,8 @@ from scp.config.networks import is_among
 from scp.config.peers import Peer
 from scp.config.settings import Settings
 from scp.errors import NotAuthorized
-from scp.model import QueryKey
+from scp.model import QueryKey, SyntaxPreference
+from scp.policy.preference import preference_of
 from scp.web.access.headers import is_from_elsewhere
 from scp.web.access.machine import is_of_this_account
 from scp.web.access.sessions import Sessions, cookie_name
@@ -30,8 +31,8 @@ class Caller:
     """One who asks: ``may`` are the services that they may use, ``seen`` what an object must have to be seen.
 
     ``name`` is that of a token or a user, empty for the account that runs the node, and ``peer`` the entry
-    that a token is held to. ``csrf`` must come with what changes something, where a browser's session is what
-    lets in.
+    that a token is held to. ``line`` is the entry by which objects are sent: that one, or one for where they
+    come from. ``csrf`` must come with what changes something, where a browser's session is what lets in.
     """
 
     name: str
@@ -40,6 +41,17 @@ class Caller:
     may: frozenset[WebService]
     peer: Peer | None = None
     csrf: str = ""
+    line: Peer | None = None
+
+    @property
+    def preference(self) -> SyntaxPreference:
+        """In which transfer syntaxes they are sent objects, and whether with loss (invariant 4)."""
+        return preference_of(self.line)
+
+    @property
+    def prefers(self) -> tuple[str, ...]:
+        """The transfer syntaxes that their entry names, which they take when they take any."""
+        return self.line.prefer if self.line is not None else ()
 
     def has_sent(self, csrf: str) -> bool:
         """Whether a request is of a page of the node: true where no browser's session lets them in."""
@@ -93,6 +105,16 @@ class Callers:
 
     def of(self, request: Request) -> Caller | None:
         """Who sends a request; None for somebody unknown. Raises NotAuthorized for a peer from elsewhere."""
+        found = self._known(request)
+        return None if found is None else replace(found, line=found.peer or self._line(found.address))
+
+    def _line(self, address: str) -> Peer | None:
+        """The entry for where somebody comes from."""
+        settings = self._settings()
+        named = map(settings.peer_named, settings.dicomweb.lines)
+        return next((one for one in named if one is not None and is_among(address, one.addresses)), None)
+
+    def _known(self, request: Request) -> Caller | None:
         given = request.headers.get("authorization", "")
         if given:
             token = self._token(given)

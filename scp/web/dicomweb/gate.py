@@ -33,8 +33,10 @@ _CHALLENGE = 'Bearer realm="zscp"'
 _CSRF_HEADER = "x-csrf-token"
 # What scripts of other origins may send and read, beside what every page may (Fetch, 4.10).
 _METHODS = ("GET", "HEAD", "POST")
-_SENT = ("Accept", "Accept-Encoding", "Authorization", "Content-Type", "If-None-Match", "Range")
-_READ = ("Content-Length", "Content-Location", "Content-Range", "ETag", "Location", "Warning")
+_SENT = ("Accept", "Accept-Encoding", "Authorization", "Content-Type", "If-None-Match", "If-Range", "Range")
+_READ = (
+    "Content-Length", "Content-Location", "Content-Range", "ETag", "Image-Resolutions", "Location", "Warning"
+)  # fmt: skip
 _PREFLIGHT_SECONDS = 600
 
 

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from scp.archive.archive import Archive
 from scp.archive.frames import OpenFrames
+from scp.encoding.codecs.resolutions import resolutions_of
 from scp.errors import NoLosslessWay
+from scp.model import LossyRule
 from scp.spool import Buffer, slices
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
+from scp.web.dicomweb.retrieve import loss
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, span_of, tag_of, unchanged
-from scp.web.dicomweb.retrieve.instances import ranges_of
-from scp.web.dicomweb.retrieve.media_types import Offer, frame_offers
+from scp.web.dicomweb.retrieve.instances import acceptance_of
+from scp.web.dicomweb.retrieve.media_types import WAVELETS, Offer, frame_offers
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 
 _LONGEST = 10  # digits of a frame's number
 # Bytes that are sent in one piece: each more takes the turn of a thread.
 _AT_ONCE = 1 << 20
+# Of how many bytes which smaller image is made: a list of integers with parameters (RFC 9651).
+RESOLUTIONS = "Image-Resolutions"
 
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """Frames that were asked for, how they go out, and the first of them."""
+    """Frames that were asked for, the ways in which they may go out, and the first of them, by the first way.
+
+    ``lossy`` is the rule of the client's entry (invariant 4).
+    """
 
     opened: OpenFrames
     numbers: Sequence[int]
-    offer: Offer
+    offers: Sequence[Offer]
     first: Buffer
+    headers: dict[str, str]
+    lossy: LossyRule | None
+
+    @property
+    def offer(self) -> Offer:
+        """How the first goes out."""
+        return self.offers[0]
 
 
 def numbers_of(text: str) -> list[int]:
@@ -52,10 +67,11 @@ async def serve(asked: Asked) -> Response:
     opened, offer = found.opened, found.offer
     asked.event.add(frames=len(numbers), transfer_syntax=offer.transfer_syntax)
     told = (*same([opened.instance]), offer.content_type, asked.named["frames"], str(offer.multipart))
+    told += (str(found.lossy),) if offer.lossy else ()
     tag = tag_of(told, weak=offer.multipart)
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
-    headers = headers_of(tag)
+    headers = headers_of(tag) | found.headers
     archive = asked.desk.archive()
     if offer.multipart:
         body = Multipart(offer.media_type)
@@ -92,31 +108,62 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
     opened = archive.frames.open(instance)
     if (beyond := max(numbers)) > opened.count:
         raise Refused(404, f"There is no frame {beyond}: the instance has {opened.count}.")
-    stored = opened.instance.transfer_syntax
-    received = opened.instance.received_transfer_syntax
-    offers = frame_offers(ranges_of(asked), stored, received, single=len(numbers) == 1)
+    acceptance = acceptance_of(asked)
+    stored, received = opened.instance.transfer_syntax, opened.instance.received_transfer_syntax
+    offers = frame_offers(acceptance, stored, received, single=len(numbers) == 1)
+    at, first = _frame(archive, opened, numbers[0], offers, acceptance.preference.lossy)
+    looks.note(asked, opened.instance)
+    archive.record_access([instance])
+    # A small one is read here, in a thread: a map may have to wait for the disk.
+    first = bytes(first) if len(first) <= _AT_ONCE else first
+    headers = _resolutions(asked, offers[at], first)
+    if offers[at].lossy and acceptance.preference.lossy is not None:
+        headers |= loss.warning(asked.base, acceptance.preference.lossy)
+    return _Frames(
+        opened, numbers, list(_goes_with(offers[at:])), first, headers, acceptance.preference.lossy
+    )
+
+
+def _goes_with(offers: Sequence[Offer]) -> Iterator[Offer]:
+    """The first of the offers, and those that other parts may have: its media type, and no loss but its."""
+    for one in offers:
+        if one.media_type == offers[0].media_type and one.lossy <= offers[0].lossy:
+            yield one
+
+
+def _frame(
+    archive: Archive, opened: OpenFrames, number: int, offers: Sequence[Offer], rule: LossyRule | None
+) -> tuple[int, Buffer]:
+    """By which of the offers a frame can go first, and as what. Raises NoLosslessWay."""
     fault = NoLosslessWay("none of the accepted media types carries these frames")
-    for offer in offers:
+    for at, offer in enumerate(offers):
         try:
-            first = archive.frames.frame(opened, numbers[0], offer.transfer_syntax)
+            lossy = rule if offer.lossy else None
+            return at, archive.frames.frame(opened, number, offer.transfer_syntax, lossy)
         except NoLosslessWay as error:
             fault = error
-            continue
-        looks.note(asked, opened.instance)
-        archive.record_access([instance])
-        # A small one is read here, in a thread: a map may have to wait for the disk.
-        return _Frames(opened, numbers, offer, bytes(first) if len(first) <= _AT_ONCE else first)
     raise fault
+
+
+def _resolutions(asked: Asked, offer: Offer, codestream: Buffer) -> dict[str, str]:
+    """Where the resolutions of a frame end, for those who read by ranges: nobody else has to wait for it."""
+    by_ranges = asked.request.method == "HEAD" or "range" in asked.request.headers
+    if offer.multipart or offer.transfer_syntax not in WAVELETS or not by_ranges:
+        return {}
+    found = resolutions_of(bytes(codestream))
+    told = ", ".join(f"{one.size};rows={one.rows};columns={one.columns}" for one in found)
+    return {RESOLUTIONS: told} if told else {}
 
 
 def _parts(asked: Asked, archive: Archive, found: _Frames, body: Multipart) -> Generator[bytes, None, None]:
     location = f"{of_instance(asked.base, found.opened.instance)}/frames"
     for at, number in enumerate(found.numbers):
-        syntax = found.offer.transfer_syntax
-        value = archive.frames.frame(found.opened, number, syntax) if at else found.first
+        chosen, value = 0, found.first
+        if at:
+            chosen, value = _frame(archive, found.opened, number, found.offers, found.lossy)
         head = body.head(
             {
-                "Content-Type": found.offer.content_type,
+                "Content-Type": found.offers[chosen].content_type,
                 "Content-Location": f"{location}/{number}",
                 "Content-Length": str(len(value)),
             }

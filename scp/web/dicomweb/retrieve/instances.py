@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 
 from starlette.responses import Response
 
@@ -22,13 +22,10 @@ from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, tag_of, unchanged
-from scp.web.dicomweb.retrieve.media_types import DICOM, Offer, instance_offers
+from scp.web.dicomweb.retrieve.media_types import DICOM, Acceptance, Offer, instance_offers
 from scp.web.dicomweb.retrieve.named import Named, named_with_digest
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import Transfer
-
-# As over any network, odd lengths are padded.
-_PREFERENCE = SyntaxPreference(even=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +43,9 @@ class _OnItsWay:
 class _AskedFor:
     """The instances of one request."""
 
-    def __init__(self, asked: Asked, named: Named, ranges: Sequence[MediaRange]) -> None:
+    def __init__(self, asked: Asked, named: Named, acceptance: Acceptance) -> None:
         self._asked, self._archive = asked, asked.desk.archive()
-        self.named, self._ranges = named, ranges
+        self.named, self._acceptance = named, acceptance
         self._single = "instance" in asked.named
         self.short = Shortfall(asked.check)
         self._transfer = Transfer(asked)
@@ -81,11 +78,11 @@ class _AskedFor:
             raise Refused(406, f"Nothing that is accepted can be sent: {message_of(error)}.") from error
 
     def _found(self, instance: Instance) -> _OnItsWay:
-        return found(self._archive, instance, self._offers(instance))
+        return found(self._archive, instance, self._offers(instance), self._acceptance.preference)
 
     def _offers(self, instance: Instance) -> list[Offer]:
         stored, received = instance.transfer_syntax, instance.received_transfer_syntax
-        return instance_offers(self._ranges, stored, received, self._single)
+        return instance_offers(self._acceptance, stored, received, self._single)
 
     def single(self) -> Generator[bytes, None, None]:
         """The one DICOM file."""
@@ -147,12 +144,12 @@ class _AskedFor:
 
 async def serve(asked: Asked) -> Response:
     """Answer a request for instances: those of a study, of a series, or one."""
-    ranges = ranges_of(asked)
+    acceptance = acceptance_of(asked)
     named, digest = await asked.apart(lambda: named_with_digest(asked))
-    tag = tag_of((digest, asked.base, str(ranges)), weak=True)  # a boundary differs each time
+    tag = tag_of((digest, asked.base, str(acceptance)), weak=True)  # a boundary differs each time
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
-    sending = await asked.apart(lambda: _AskedFor(asked, named, ranges))
+    sending = await asked.apart(lambda: _AskedFor(asked, named, acceptance))
     count = named.count
     headers = sending.short.headers(asked.base, count) if len(sending.short) else headers_of(tag)
     asked.event.add(instances=count, **({"left_out": len(sending.short)} if len(sending.short) else {}))
@@ -169,13 +166,21 @@ def ranges_of(asked: Asked) -> Sequence[MediaRange]:
     return accepted(", ".join(asked.request.headers.getlist("accept")), query)
 
 
-def found(archive: Archive, instance: Instance, offers: Sequence[Offer]) -> _OnItsWay:
+def acceptance_of(asked: Asked) -> Acceptance:
+    """The same, with what their entry says."""
+    return Acceptance(ranges_of(asked), asked.caller.preference, asked.caller.prefers)
+
+
+def found(
+    archive: Archive, instance: Instance, offers: Sequence[Offer], preference: SyntaxPreference
+) -> _OnItsWay:
     """An instance by the first of the offers by which it can go. Raises NoLosslessWay, and as fetch does."""
     fault: NoLosslessWay | None = None
-    for offer in offers:
+    for _, equal in groupby(offers, key=lambda one: one.quality):
+        by_syntax = {one.transfer_syntax: one for one in equal}
         try:
-            outgoing = archive.fetch(instance, [offer.transfer_syntax], _PREFERENCE)
-            return _OnItsWay(identified(outgoing), offer)
+            outgoing = archive.fetch(instance, by_syntax, preference)
+            return _OnItsWay(identified(outgoing), by_syntax[outgoing.transfer_syntax])
         except NoLosslessWay as error:
             fault = fault or error
     raise fault or NoLosslessWay("none of the accepted transfer syntaxes carries it")

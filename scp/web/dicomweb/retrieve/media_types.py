@@ -5,11 +5,11 @@ Nothing here knows an object but by the transfer syntaxes in which it is stored,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from scp.encoding.transcode import ways_out
+from scp.encoding.lossy import ways
 from scp.model import SyntaxPreference
 from scp.syntaxes import (
     BIG_ENDIAN,
@@ -23,6 +23,8 @@ from scp.web.dicomweb.accept import ANYTHING, MediaRange
 from scp.web.dicomweb.bulk_types import COMPRESSED, OCTETS
 
 DICOM = "application/dicom"
+# Codestreams that may begin with a smaller image.
+WAVELETS = (*COMPRESSED["image/jp2"], *COMPRESSED["image/jphc"])
 # PS3.18 8.7.3: these are not used with web services.
 _NEVER = (IMPLICIT, BIG_ENDIAN)
 _ANY_SYNTAX = "*"
@@ -31,11 +33,16 @@ _NO_PREFERENCE = SyntaxPreference()
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One way in which something may go out; ``multipart``: as a part of multipart/related."""
+    """One way in which something may go out; ``multipart``: as a part of multipart/related.
+
+    ``quality`` is what the client gives it. ``lossy``: it is coded with loss, as the client's entry asks.
+    """
 
     media_type: str
     transfer_syntax: str
     multipart: bool
+    quality: float = 1.0
+    lossy: bool = False
 
     @property
     def content_type(self) -> str:
@@ -43,49 +50,62 @@ class Offer:
         return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
 
 
-def instance_offers(ranges: Iterable[MediaRange], stored: str, received: str, single: bool) -> list[Offer]:
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a client accepts, and what its entry says: ``prefers`` are what that names, for any (``*``)."""
+
+    ranges: Sequence[MediaRange]
+    preference: SyntaxPreference = _NO_PREFERENCE
+    prefers: tuple[str, ...] = ()
+
+
+def instance_offers(asked: Acceptance, stored: str, received: str, single: bool) -> list[Offer]:
     """How a DICOM instance may go out, the best first; ``single``: one instance may go without multipart.
 
     ``*`` as transfer syntax: as it is stored. None named: as Explicit VR Little Endian; but as it is stored
     where its pixels cannot be had without loss of another kind, which is video (8.7.3).
     """
-    return _offers(ranges, stored, received, single, _of_instance)
+    return _offers(asked, stored, received, single, _of_instance)
 
 
-def frame_offers(ranges: Iterable[MediaRange], stored: str, received: str, single: bool) -> list[Offer]:
+def frame_offers(asked: Acceptance, stored: str, received: str, single: bool) -> list[Offer]:
     """How frames may go out, the best first; ``single``: one frame may go without multipart.
 
-    Of equal quality, as stored comes first, then what costs least, and is without loss.
+    Of equal quality, as stored comes first, then what costs least, and is without loss; but for what the
+    client's entry has before.
     """
-    return _offers(ranges, stored, received, single, _of_frames)
+    return _offers(asked, stored, received, single, _of_frames)
 
 
-# Media types and transfer syntaxes that a range allows of what is stored in a transfer syntax.
-Allowed = Callable[[MediaRange, str], Iterable[tuple[str, str]]]
+# Media types and transfer syntaxes that a range allows, where ``*`` stands for some: the first is as stored.
+Allowed = Callable[[MediaRange, Sequence[str]], Iterable[tuple[str, str]]]
 
 
-def _offers(
-    ranges: Iterable[MediaRange], stored: str, received: str, single: bool, allowed: Allowed
-) -> list[Offer]:
+def _offers(asked: Acceptance, stored: str, received: str, single: bool, allowed: Allowed) -> list[Offer]:
     found: list[Offer] = []
-    for _, same in groupby(ranges, key=lambda one: one.quality):
+    any_of = (stored, *asked.prefers)
+    for quality, same in groupby(asked.ranges, key=lambda one: one.quality):
         offers: dict[str, Offer] = {}
         for one in sorted(same, key=lambda one: -one.exactness):
             any_way = one.multipart or one.media_type == ANYTHING
             if not (any_way or single):
                 continue
-            for media_type, syntax in allowed(one, stored):
+            for media_type, syntax in allowed(one, any_of):
                 if syntax in BY_UID or syntax == stored:
-                    offers.setdefault(syntax, Offer(media_type, syntax, any_way or not single))
-        # Without loss, and the cheapest first.
-        found += [offers[each] for each in ways_out(stored, received, offers, _NO_PREFERENCE)]
+                    offers.setdefault(syntax, Offer(media_type, syntax, any_way or not single, quality))
+        found += [
+            replace(offers[way.transfer_syntax], lossy=way.lossy)
+            for way in ways(stored, received, offers, asked.preference)
+        ]
     return found
 
 
-def _of_instance(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
+def _of_instance(one: MediaRange, any_of: Sequence[str]) -> Iterator[tuple[str, str]]:
     if not one.covers(DICOM):
         return
-    wanted = one.transfer_syntax
+    wanted, (stored, *others) = one.transfer_syntax, any_of
+    if wanted == _ANY_SYNTAX:
+        yield from ((DICOM, each) for each in others if each not in _NEVER)
     pixels_elsewhere = lookup(stored).content in (Content.VIDEO, Content.REFERENCED)
     if wanted == _ANY_SYNTAX or (not wanted and pixels_elsewhere):
         wanted = EXPLICIT if stored in _NEVER else stored
@@ -93,7 +113,7 @@ def _of_instance(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
         yield DICOM, wanted or EXPLICIT
 
 
-def _of_frames(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
+def _of_frames(one: MediaRange, any_of: Sequence[str]) -> Iterator[tuple[str, str]]:
     wanted = one.transfer_syntax
     if one.media_type == ANYTHING and not wanted:
         yield OCTETS, EXPLICIT
@@ -102,5 +122,5 @@ def _of_frames(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
         if one.covers(media_type):
             yield from ((media_type, each) for each in syntaxes if wanted in ("", _ANY_SYNTAX, each))
     if one.covers(OCTETS):
-        syntaxes = (stored, EXPLICIT) if wanted == _ANY_SYNTAX else (wanted or EXPLICIT,)
+        syntaxes = (*any_of, EXPLICIT) if wanted == _ANY_SYNTAX else (wanted or EXPLICIT,)
         yield from ((OCTETS, each) for each in syntaxes if each == EXPLICIT or lookup(each).encapsulated)

@@ -22,6 +22,7 @@ from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
 from scp.web.dicomweb.retrieve.instances import ranges_of
+from scp.web.dicomweb.retrieve.loss import told_in
 from scp.web.dicomweb.retrieve.named import Named, named_with_digest
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 from scp.web.dicomweb.retrieve.told import looks
@@ -81,7 +82,8 @@ async def serve(asked: Asked) -> Response:
     media_type = _media_type(asked)
     coding, coded = _coding(asked.request.headers.get("accept-encoding", ""))
     named, digest = await asked.apart(lambda: named_with_digest(asked))
-    tag = tag_of((digest, asked.base, media_type, coding), weak=True)
+    lossy = asked.caller.preference.lossy
+    tag = tag_of((digest, asked.base, media_type, coding, *([str(lossy)] if lossy else [])), weak=True)
     if (answer := unchanged(asked.request.headers, tag, _VARY)) is not None:
         return answer
     body = Multipart(XML) if media_type == XML else None
@@ -109,6 +111,7 @@ class _Metadata:
     def __init__(self, asked: Asked, named: Named, body: Multipart | None) -> None:
         """Raises what keeps all of the instances."""
         self._asked, self._named, self._body = asked, named, body
+        self._lossy = asked.caller.preference.lossy
         self._archive, self.short = asked.desk.archive(), Shortfall(asked.check)
         self.short.look(named.pages(), self._json)
         first, _ = self.short.first(named.pages(), self._json)
@@ -140,6 +143,8 @@ class _Metadata:
     def _written(self, instance: Instance, found: bytes) -> bytes:
         address = of_instance(self._asked.base, instance)
         found = found.replace(ROOT, address.encode())
+        if self._lossy is not None:
+            found = told_in(found, self._lossy)
         if self._body is None:
             return found
         head = {"Content-Type": f"{XML}; charset=utf-8", "Content-Location": f"{address}/metadata"}
