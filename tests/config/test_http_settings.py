@@ -12,8 +12,9 @@ from desks import users
 from scp.audit.changes import changed_keys, is_of_security
 from scp.config.dicomweb import TAKEN, DicomWebSettings
 from scp.config.fingerprint import fingerprint
-from scp.config.http import HttpSettings, digest_of, is_loopback
+from scp.config.http import HttpSettings, digest_of
 from scp.config.link import link
+from scp.config.networks import is_loopback
 from scp.config.settings import Settings
 from scp.node.node import reloaded
 from scp.web.page.views.table import VIEWS
