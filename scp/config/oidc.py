@@ -100,21 +100,24 @@ class OidcSettings(Table):
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """What does not fit together: the key, and what is wrong with it."""
-        if not self.issuer:
-            if self.audience or self.grant:
-                yield "issuer", "is empty, and audience or grant are given; name it, or leave them out"
-            return
-        if not self.audience:
+        if self.issuer and not self.audience:
             yield (
                 "audience",
                 "is empty: name what tokens for this archive have in aud, so that others are refused",
             )
-        if not self.grant:
+        if self.issuer and not self.grant:
             yield "grant", "there is none, so that no token may do anything; add [[http.oidc.grant]]"
         for number, grant in enumerate(self.grant):
             if "store" in grant.may and grant.peer is None:
                 told = '"store" needs a peer: what is stored has its AE title, and a token may have any name'
                 yield f"grant[{number}].may", told
+
+    def warnings(self) -> Iterator[str]:
+        """What has no effect, a line each."""
+        if (self.audience or self.grant) and not self.issuer:
+            yield "issuer: without one, audience and grant have no effect"
+        if lack := self.lack:
+            yield f"issuer: its tokens cannot be checked: {lack}"
 
     @property
     def lack(self) -> str:
