@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
@@ -59,6 +60,12 @@ class ApiToken(Table):
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     may: WebServices = ("find", "get")
     peer: AeTitle | None = None
+
+    @property
+    def toml(self) -> str:
+        """The table, as it stands in a configuration."""
+        keys = self.model_dump(mode="json", exclude_none=True)
+        return "\n".join(("[[http.token]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())))
 
 
 class HttpSettings(Table):

@@ -154,11 +154,14 @@ OIDC: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("keys", "told"),
-    [({"issuer": "http://login.example.org"}, "is no issuer"), ({"issuer": "login.example.org"}, "is no issuer"),
-     ({"issuer": "https://a:b@login.example.org"}, "is no issuer"), ({"issuer": "https://x/?tenant=1"}, "is no issuer"),
-     ({"algorithms": ["none"]}, "RS256"), ({"algorithms": ["HS256"]}, "RS256"), ({"algorithms": []}, "at least 1"),
-     ({"leeway": "1h"}, 'at most "5m"'), ({"ca": "/nowhere.pem"}, "cannot be read"), ({"name": ""}, "at least 1"),
-     ({"grant": [{"values": []}]}, "at least 1"), ({"grant": [{"claim": [], "values": "x"}]}, "at least 1"),
+    [({"issuer": "http://login.example.org"}, "is no issuer"),
+     ({"issuer": "login.example.org"}, "is no issuer"),
+     ({"issuer": "https://a:b@login.example.org"}, "is no issuer"),
+     ({"issuer": "https://x/?tenant=1"}, "is no issuer"), ({"algorithms": ["none"]}, "RS256"),
+     ({"algorithms": ["HS256"]}, "RS256"), ({"algorithms": []}, "at least 1"),
+     ({"leeway": "1h"}, 'at most "5m"'), ({"ca": "/nowhere.pem"}, "cannot be read"),
+     ({"name": ""}, "at least 1"), ({"grant": [{"values": []}]}, "at least 1"),
+     ({"grant": [{"claim": [], "values": "x"}]}, "at least 1"),
      ({"grant": [{"values": "x", "may": ["echo"]}]}, "no service of DICOMweb"),
      ({"grant": {"values": "x"}}, "two brackets"), ({"grant": [{"values": "x", "value": "y"}]}, "Extra")],
 )  # fmt: skip

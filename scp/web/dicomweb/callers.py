@@ -111,12 +111,13 @@ class Callers:
         given = request.headers.get("authorization", "")
         if given:
             scheme, _, secret = given.partition(" ")
-            return self._of_secret(secret.strip(), _address(request)) if scheme.lower() == _SCHEME else None
+            return self.of_secret(secret.strip(), _address(request)) if scheme.lower() == _SCHEME else None
         if is_from_elsewhere(request.headers):
             return None  # a browser sends cookies, and is of this machine, whatever page made it ask
         return self._of_user(request) if self._settings().http.user else self._of_account(request)
 
-    def _of_secret(self, secret: str, address: str) -> Caller | None:
+    def of_secret(self, secret: str, address: str) -> Caller | None:
+        """Who sends a token; None where it is none that is known. Raises as :meth:`of` does."""
         http = self._settings().http
         token = http.token_of(secret)
         if token is not None:
