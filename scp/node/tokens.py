@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scp.config.settings import Settings
-from scp.errors import NotAuthorized
 from scp.web.access.issuer_keys import IssuerAway, KeysAwaited, TokenRefused
 from scp.web.access.sessions import Sessions
 from scp.web.dicomweb.callers import Callers
@@ -31,11 +30,13 @@ def whose(settings: Settings, secret: str, address: str) -> TokenOwner:
         except KeysAwaited as awaited:
             awaited.wait()
             found = callers.of_secret(secret, address)
-    except (NotAuthorized, TokenRefused, IssuerAway, KeysAwaited) as error:
+    except (TokenRefused, IssuerAway, KeysAwaited) as error:
         return TokenOwner(fault=f"It lets nobody in: {error}.")
     if found is None:
         return TokenOwner(
             fault="It lets nobody in: it is no [[http.token]]'s, and no JSON web token of an issuer."
         )
+    if found.barred:
+        return TokenOwner(fault=f"It lets nobody in: {found.barred}.")
     by = {"token": "http.token", "openid": "http.oidc"}[found.kind]
     return TokenOwner(found.name, by, tuple(sorted(found.may)), found.aet)

@@ -76,6 +76,9 @@ def test_a_token_comes_from_where_its_peer_may(filled: MadeDicomWeb) -> None:
     assert filled.client("held", client=("10.1.2.3", 50_000)).get("/studies").status_code == 200
     answer = filled.client("held", client=("10.2.2.3", 50_000)).get("/studies")
     assert (answer.status_code, "none of the `addresses`" in answer.text) == (403, True)
+    told = filled.trail.told()[-1]  # a token that was stolen: whose it is, and from where it came
+    assert told[:2] == ("Use of Restricted Function", "HELD")
+    assert told[2] == "held came from 10.2.2.3, none of the `addresses` of its [[peer]]"
 
 
 def test_a_token_that_is_taken_away_is_not_known_any_more(filled: MadeDicomWeb) -> None:
@@ -109,6 +112,15 @@ def test_a_session_needs_its_csrf_token_to_change_something_and_a_token_needs_no
     user = Caller("anna", "user", "10.0.0.1", frozenset(("store",)), csrf="secret")
     assert [user.has_sent(one) for one in ("secret", "other", "")] == [True, False, False]
     assert Caller("writer", "token", "10.0.0.1", frozenset(("store",))).has_sent("")
+
+
+def test_a_user_who_sends_no_csrf_token_is_recorded(filled: MadeDicomWeb) -> None:
+    client = _entered(filled, "anna")
+    filled.trail.events.clear()
+    assert client.post("/studies", content=b"", headers={"X-CSRF-Token": "x"}).status_code == 403
+    assert filled.trail.told() == [
+        ("Use of Restricted Function", "anna", "the session's CSRF token is missing or wrong")
+    ]
 
 
 def test_without_users_it_is_for_the_account_of_the_node(

@@ -38,7 +38,8 @@ class Caller:
     ``name`` is that of a token, of its sender (openid) or of a user, empty for the account that runs the
     node, and ``peer`` the entry that a token is held to. ``csrf`` must come with what changes something,
     where a browser's session is what lets in. ``issuer`` says whose name it is, if not of the configuration.
-    ``stays`` says whether what lets them in still stands in the configuration as it did.
+    ``barred`` says why they are let in to nothing, though known. ``stays`` says whether what lets them in
+    still stands in the configuration as it did.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Caller:
     peer: Peer | None = None
     csrf: str = ""
     issuer: str = ""
+    barred: str = ""
     stays: Callable[[], bool] = field(default=lambda: True, compare=False)
 
     @property
@@ -106,7 +108,7 @@ class Callers:
     def of(self, request: Request) -> Caller | None:
         """Who sends a request; None for somebody unknown.
 
-        Raises NotAuthorized for a peer from elsewhere, and what :meth:`OpenIdTokens.identity` raises.
+        Raises what :meth:`OpenIdTokens.identity` raises.
         """
         given = request.headers.get("authorization", "")
         if given:
@@ -153,16 +155,15 @@ class Callers:
         return self._tokens
 
     def _held(self, caller: Caller, aet: str | None, stands: Callable[[], bool]) -> Caller:
-        """One with a token, held to the [[peer]] of this AE title, if there is one. Raises NotAuthorized."""
+        """One with a token, held to the [[peer]] of this AE title, if there is one."""
         if aet is None:
             return replace(caller, stays=stands)
         found = self._settings().peer_named(aet)
         if found is None:  # the configuration is refused without it
-            raise NotAuthorized(f"{caller.name} is held to {aet}, which is no [[peer]]")
+            return replace(caller, barred=f"{caller.name} is held to {aet}, which is no [[peer]]")
         if found.addresses and not is_among(caller.address, found.addresses):
-            raise NotAuthorized(
-                f"{caller.name} came from {caller.address}, none of the `addresses` of its [[peer]]"
-            )
+            told = f"{caller.name} came from {caller.address}, none of the `addresses` of its [[peer]]"
+            return replace(caller, peer=found, barred=told)
 
         def stays() -> bool:
             return stands() and self._settings().peer_named(aet) == found

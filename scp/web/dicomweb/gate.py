@@ -147,17 +147,21 @@ class Gate:
 
     def _admitted(self, request: Request, match: Match) -> Caller:
         """Who sends a request that they may make. Raises Refused, and KeysAwaited."""
-        caller = self._known(request)
+        caller, address = self._known(request), _address(request)
+        if caller.barred:
+            self._audit.refused(caller.participant(), address, caller.barred)
+            raise Refused(403, f"{caller.barred}.")
         try:
             if match.route.may is not None:
                 caller.check(match.route.may)
         except NotAuthorized as error:
-            self._audit.refused(caller.participant(), _address(request), str(error))
+            self._audit.refused(caller.participant(), address, str(error))
             challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'}
             raise Refused(403, f"{error}.", challenge if caller.has_token else None) from error
         if request.method not in _SAFE and not caller.has_sent(request.headers.get(_CSRF_HEADER, "")):
-            told = f"The session's CSRF token is missing or wrong: send it as {_CSRF_HEADER}."
-            raise Refused(403, told)
+            told = "the session's CSRF token is missing or wrong"
+            self._audit.refused(caller.participant(), address, told)
+            raise Refused(403, f"T{told[1:]}: send it as {_CSRF_HEADER}.")
         return caller
 
     def _known(self, request: Request) -> Caller:
@@ -165,9 +169,6 @@ class Gate:
         address = _address(request)
         try:
             caller = self._callers.of(request)
-        except NotAuthorized as error:
-            self._audit.login("", address, public(error))
-            raise Refused(403, f"{error}.") from error
         except IssuerAway as error:  # why is for the log: who asks may be anybody
             self._audit.login("", address, f"the token could not be checked: {error}")
             raise Refused(503, "Tokens cannot be checked now; the node's log says why.") from error

@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Send
 
 from scp.config.settings import Settings
 from scp.telemetry import RequestEvent
+from scp.web.access.standing import Standing
 from scp.web.dicomweb.callers import Caller
 
 _CLIENT = "the client has closed the connection"
@@ -26,8 +27,7 @@ class Watched:
     """
 
     def __init__(self, caller: Caller, settings: Callable[[], Settings], event: RequestEvent) -> None:
-        self._caller, self._settings, self._event = caller, settings, event
-        self._seen = settings()
+        self._stands, self._event = Standing(settings, caller.stays), event
         self._sent = 0
         self.gone = threading.Event()
         self.why = ""
@@ -40,6 +40,7 @@ class Watched:
             if message["type"] == "http.disconnect":
                 self._end(_CLIENT)
             elif not self._stands():
+                self._end(_REVOKED)
                 return {"type": "http.disconnect"}
             return message
 
@@ -50,6 +51,7 @@ class Watched:
 
         async def sent(message: Message) -> None:
             if message.get("more_body") and not self._stands():
+                self._end(_REVOKED)
                 raise Revoked(_REVOKED)
             await send(message)
             if message["type"] == "http.response.body":
@@ -57,15 +59,6 @@ class Watched:
                 self._event.add(bytes_sent=self._sent)
 
         return sent
-
-    def _stands(self) -> bool:
-        """Whether the sender may go on: looked at once for each configuration."""
-        now = self._settings()
-        if now is not self._seen:
-            self._seen = now
-            if not self._caller.stays():
-                self._end(_REVOKED)
-        return self.why != _REVOKED
 
     def _end(self, why: str) -> None:
         self.why = self.why or why
