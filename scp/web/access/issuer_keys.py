@@ -62,7 +62,7 @@ Fetch = Callable[[OidcSettings], tuple[IssuerKey, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _HeldKeys:
     """Keys of an issuer that was asked with a ``ca``, and when they were read."""
 
     of: tuple[str, str]
@@ -76,7 +76,7 @@ class IssuerKeys:
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
-        self._held: _Held | None = None
+        self._held: _HeldKeys | None = None
         self._under_way: threading.Event | None = None
         self._tried: tuple[tuple[str, str], float, str] | None = None  # whose keys, when, what went wrong
 
@@ -130,7 +130,7 @@ class IssuerKeys:
         with self._lock:
             now = self._clock()
             if keys:
-                self._held = _Held(_of(oidc), keys, now)
+                self._held = _HeldKeys(_of(oidc), keys, now)
             self._tried, self._under_way = (_of(oidc), now, fault), None
         done.set()
         if fault:

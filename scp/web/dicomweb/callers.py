@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from secrets import compare_digest
@@ -103,6 +104,7 @@ class Callers:
 
     def __init__(self, settings: Callable[[], Settings], sessions: Sessions) -> None:
         self._settings, self._sessions = settings, sessions
+        self._lock = threading.Lock()
         self._tokens: OpenIdTokens | None = None
 
     def of(self, request: Request) -> Caller | None:
@@ -147,12 +149,13 @@ class Callers:
         return self._held(caller, grant.peer if grant is not None else None, stands)
 
     def _openid(self) -> OpenIdTokens:
-        if self._tokens is None:
-            # It is an extra, and imported where tokens of an issuer are taken.
-            from scp.web.access.openid import OpenIdTokens  # noqa: PLC0415
+        with self._lock:
+            if self._tokens is None:
+                # It is an extra, and imported where tokens of an issuer are taken.
+                from scp.web.access.openid import OpenIdTokens  # noqa: PLC0415
 
-            self._tokens = OpenIdTokens(lambda: self._settings().http.oidc)
-        return self._tokens
+                self._tokens = OpenIdTokens(lambda: self._settings().http.oidc)
+            return self._tokens
 
     def _held(self, caller: Caller, aet: str | None, stands: Callable[[], bool]) -> Caller:
         """One with a token, held to the [[peer]] of this AE title, if there is one."""
