@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,17 @@ def _endless(handler: Any) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", str(1 << 30))
     handler.end_headers()
-    try:
+    with suppress(OSError):
         for _ in range(1 << 14):
             handler.wfile.write(b" " * (1 << 16))
-    except OSError:
-        handler.server.broken_off = True
 
 
 def _dripping(handler: Any) -> None:
     """A header, byte by byte: each comes in time, and all of it never."""
-    try:
+    with suppress(OSError):
         while True:
             handler.wfile.write(b"H")
             time.sleep(0.05)
-    except OSError:
-        pass
 
 
 def _redirecting(handler: Any) -> None:

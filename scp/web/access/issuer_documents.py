@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def fetched(oidc: OidcSettings) -> tuple[IssuerKey, ...]:
 
 
 async def _fetched(oidc: OidcSettings) -> tuple[IssuerKey, ...]:
-    verify = client_context("", "", oidc.ca, check_host=True) if oidc.ca else True
+    verify: ssl.SSLContext | bool = client_context("", "", oidc.ca, check_host=True) if oidc.ca else True
     # Proxies of the environment are for others; what goes to this machine in the clear goes nowhere else.
     through = oidc.issuer.startswith("https:")
     async with (

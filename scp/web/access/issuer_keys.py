@@ -119,7 +119,8 @@ class IssuerKeys:
         return self._under_way
 
     def _renew(self, oidc: OidcSettings, done: threading.Event) -> None:
-        keys, fault = (), ""
+        keys: tuple[IssuerKey, ...] = ()
+        fault = ""
         try:
             keys = self._fetch(oidc)
         except IssuerFault as error:
