@@ -129,6 +129,7 @@ def test_without_users_it_is_for_the_account_of_the_node(
     monkeypatch.setattr(callers, "is_of_this_account", lambda *_: True)
     assert filled.client("").get("/studies").status_code == 200
     assert filled.client("").get("/studies", headers={"Origin": "https://evil.example"}).status_code == 401
+    assert filled.client("").get("/studies", headers={"X-Forwarded-For": "10.0.0.9"}).status_code == 401
     filled.settings = dicomweb_settings(http={"user": users(anna="admin")})
     assert filled.client("").get("/studies").status_code == 401
 

@@ -308,6 +308,8 @@ def test_without_users_the_nodes_account_may_look(open_page: Callable[[bool], Te
     client = open_page(True)
     assert client.get("/").status_code == 200
     assert client.get("/api/session").json() == {"name": "", "role": "viewer", "csrf": ""}
+    for proxy in ({"Via": "1.1 proxy"}, {"Forwarded": "for=10.0.0.9"}, {"X-Forwarded-For": "10.0.0.9"}):
+        assert client.get("/", headers=proxy).status_code == 403  # who asks is whoever reaches the proxy
     assert client.post("/act").status_code == 403
     assert client.get("/login").headers["location"] == "/"
     assert log_in(client, "anna", "x").status_code == 401

@@ -19,7 +19,7 @@ from scp.config.peers import Peer
 from scp.config.settings import Settings
 from scp.errors import NotAuthorized
 from scp.model import QueryKey
-from scp.web.access.headers import is_from_elsewhere
+from scp.web.access.headers import is_forwarded, is_from_elsewhere
 from scp.web.access.issuer_keys import IssuerAway
 from scp.web.access.machine import is_of_this_account
 from scp.web.access.sessions import Sessions, cookie_name
@@ -188,7 +188,9 @@ class Callers:
 
     def _of_account(self, request: Request) -> Caller | None:
         client, server = request.scope.get("client"), request.scope.get("server")
-        if client is None or server is None or not is_of_this_account(tuple(client), tuple(server)):
+        if client is None or server is None or is_forwarded(request.headers):
+            return None
+        if not is_of_this_account(tuple(client), tuple(server)):
             return None
 
         def stays() -> bool:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp.config.http import HttpSettings
 from scp.web.access.auditing import AccessAudit
-from scp.web.access.headers import guarded, is_from_elsewhere, is_known_host
+from scp.web.access.headers import guarded, is_forwarded, is_from_elsewhere, is_known_host
 from scp.web.access.machine import is_of_this_account
 from scp.web.access.sessions import Sessions, Visitor, cookie_name
 from scp.web.access.standing import Standing
@@ -127,7 +127,8 @@ class Gatekeeper:
             return PageAsked(
                 visitor, _host(client), lambda: self._sessions.visitor(key, False) is not None, fields
             )
-        near = client is not None and server is not None and is_of_this_account(tuple(client), tuple(server))
+        ends = client is not None and server is not None and not is_forwarded(request.headers)
+        near = ends and is_of_this_account(tuple(client), tuple(server))
         return PageAsked(
             Visitor("", "viewer") if near else None, _host(client), lambda: not self._http().user, fields
         )
