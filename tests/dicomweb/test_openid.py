@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dicomweb_desks import MadeDicomWeb, bearer_of, dicomweb_settings, image, token
 from issuers import DESCRIPTION, KEYS, MadeIssuer, answer, private_key
 
-from scp.web.access import issuer_keys
+from scp.web.access import issuer_documents, issuer_keys
 from scp.web.dicomweb import callers
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
@@ -29,7 +29,10 @@ PUBLIC = private_key("RSA").public_key().public_bytes(Encoding.PEM, PublicFormat
 
 
 @pytest.fixture
-def issuer() -> Iterator[MadeIssuer]:
+def issuer(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeIssuer]:
+    """On a busy machine what takes milliseconds may take seconds."""
+    monkeypatch.setattr(issuer_documents, "_SECONDS", 120.0)
+    monkeypatch.setattr(issuer_keys, "_WAIT_SECONDS", 120.0)
     made = MadeIssuer()
     yield made
     made.stop()

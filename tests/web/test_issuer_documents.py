@@ -16,7 +16,7 @@ from issuers import DESCRIPTION, KEYS, MadeIssuer, answer, jwk, private_key
 from jwt.algorithms import RSAAlgorithm
 
 from scp.config.oidc import OidcSettings
-from scp.web.access import issuer_documents
+from scp.web.access import issuer_documents, issuer_keys
 from scp.web.access.issuer_documents import fetched, keys_of
 from scp.web.access.issuer_keys import (
     IssuerAway,
@@ -28,6 +28,13 @@ from scp.web.access.issuer_keys import (
 )
 
 pytestmark = pytest.mark.quick
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine what takes milliseconds may take seconds."""
+    monkeypatch.setattr(issuer_documents, "_SECONDS", 120.0)
+    monkeypatch.setattr(issuer_keys, "_WAIT_SECONDS", 120.0)
 
 
 @pytest.fixture
