@@ -11,10 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from dicomweb_desks import MadeDicomWeb, bearer_of, dicomweb_settings, image, token
+from desks import BASE
+from dicomweb_desks import ROOT, MadeDicomWeb, bearer, bearer_of, dicomweb_settings, image, token
 from issuers import DESCRIPTION, KEYS, MadeIssuer, answer, private_key
 
 from scp.web.access import issuer_documents, issuer_keys
@@ -279,25 +283,33 @@ def test_a_slow_issuer_holds_up_nobody_else(
 
     def slow(handler: Any) -> None:
         came.set()
-        ends.wait(30)
+        ends.wait(60)
         answer(handler, b"{}")
 
     issuer.answers[DESCRIPTION] = slow
     known.settings = dicomweb_settings(http={"oidc": issuer.table(), "token": [token("viewer")]})
-    statuses: list[int] = []
     secret = issuer.token()
-    waiting = [
-        threading.Thread(target=lambda: statuses.append(asked(known, secret).status_code)) for _ in "abcdef"
-    ]
-    for one in waiting:
-        one.start()
-    assert came.wait(30)
-    assert known.client("viewer").get("/studies").status_code == 200
-    assert statuses == []
-    ends.set()
-    for one in waiting:
-        one.join(30)
-    assert statuses == [503] * 6
+
+    async def ask() -> tuple[int, list[int]]:
+        """One event loop, as a server has."""
+        statuses: list[int] = []
+        transport = httpx2.ASGITransport(app=known.app)
+        async with httpx2.AsyncClient(transport=transport, base_url=f"{BASE}{ROOT}") as client:
+
+            async def waiting() -> None:
+                answer = await client.get("/studies", headers=bearer_of(secret))
+                statuses.append(answer.status_code)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(6):
+                    group.start_soon(waiting)
+                await anyio.to_thread.run_sync(came.wait, 60)
+                other = await client.get("/studies", headers=bearer("viewer"))
+                assert statuses == []
+                ends.set()
+        return other.status_code, statuses
+
+    assert anyio.run(ask) == (200, [503] * 6)
     assert issuer.asked == [DESCRIPTION]
 
 

@@ -129,7 +129,9 @@ def test_an_answer_ends_when_its_user_is_taken_away(web: MadeDicomWeb, here: Pla
 
 def test_what_is_sent_after_a_token_was_taken_away_is_not_stored(web: MadeDicomWeb) -> None:
     place = Place.fresh()
-    first, second = (file_of(image(place.uid(number))) for number in (1, 2))
+    # Half a megabyte of a body is read at a time.
+    large = {"Rows": 600, "Columns": 600, "PixelData": bytes(2 * 600 * 600)}
+    first, second = (file_of(image(place.uid(number), **large)) for number in (1, 2))
     whole = body([first, second])
     cut = whole.index(second)
     web.settings = of_tokens()
