@@ -76,9 +76,8 @@ def test_a_token_comes_from_where_its_peer_may(filled: MadeDicomWeb) -> None:
     assert filled.client("held", client=("10.1.2.3", 50_000)).get("/studies").status_code == 200
     answer = filled.client("held", client=("10.2.2.3", 50_000)).get("/studies")
     assert (answer.status_code, "none of the `addresses`" in answer.text) == (403, True)
-    told = filled.trail.told()[-1]  # a token that was stolen: whose it is, and from where it came
-    assert told[:2] == ("Use of Restricted Function", "HELD")
-    assert told[2] == "held came from 10.2.2.3, none of the `addresses` of its [[peer]]"
+    told = "held came from 10.2.2.3, none of the `addresses` of its [[peer]]"
+    assert filled.trail.alerts() == [("HELD", told)]  # whose token it is that was perhaps stolen
 
 
 def test_a_token_that_is_taken_away_is_not_known_any_more(filled: MadeDicomWeb) -> None:
@@ -118,9 +117,7 @@ def test_a_user_who_sends_no_csrf_token_is_recorded(filled: MadeDicomWeb) -> Non
     client = _entered(filled, "anna")
     filled.trail.events.clear()
     assert client.post("/studies", content=b"", headers={"X-CSRF-Token": "x"}).status_code == 403
-    assert filled.trail.told() == [
-        ("Use of Restricted Function", "anna", "the session's CSRF token is missing or wrong")
-    ]
+    assert filled.trail.alerts() == [("anna", "the session's CSRF token is missing or wrong")]
 
 
 def test_without_users_it_is_for_the_account_of_the_node(
