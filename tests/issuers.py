@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,10 +38,12 @@ def jwk(kid: str, key: Any, algorithm: str, **more: Any) -> dict[str, Any]:
     return {**made, "kid": kid, "use": "sig", **more}
 
 
-def answer(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+def answer(
+    handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> None:
     """Answer a request."""
     handler.send_response(status)
-    for name, value in headers.items():
+    for name, value in (headers or {}).items():
         handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()

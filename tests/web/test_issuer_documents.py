@@ -67,12 +67,12 @@ def _dripping(handler: Any) -> None:
 
 
 def _redirecting(handler: Any) -> None:
-    answer(handler, b"", 302, Location=KEYS)
+    answer(handler, b"", 302, {"Location": KEYS})
 
 
 def _bomb(handler: Any) -> None:
     """What claims to be compressed is taken as it is."""
-    answer(handler, b"\x1f\x8b" + bytes(100), **{"Content-Encoding": "gzip"})
+    answer(handler, b"\x1f\x8b" + bytes(100), 200, {"Content-Encoding": "gzip"})
 
 
 def _json(body: str) -> Any:

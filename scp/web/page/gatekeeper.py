@@ -127,8 +127,8 @@ class Gatekeeper:
             return PageAsked(
                 visitor, _host(client), lambda: self._sessions.visitor(key, False) is not None, fields
             )
-        ends = client is not None and server is not None and not is_forwarded(request.headers)
-        near = ends and is_of_this_account(tuple(client), tuple(server))
+        near = client is not None and server is not None and is_of_this_account(tuple(client), tuple(server))
+        near = near and not is_forwarded(request.headers)
         return PageAsked(
             Visitor("", "viewer") if near else None, _host(client), lambda: not self._http().user, fields
         )
