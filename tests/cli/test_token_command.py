@@ -22,6 +22,12 @@ pytestmark = pytest.mark.quick
 ALL: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
+@pytest.fixture(autouse=True)
+def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner's stream is closed when its command has ended; tests behind these would log to it."""
+    monkeypatch.setattr("scp.telemetry.configure", lambda *_: None)
+
+
 def run(*words: str, typed: str = "", status: int = 0) -> tuple[str, str]:
     """What a command prints on standard output, and beside it."""
     found = CliRunner().invoke(app, list(words), input=typed)
