@@ -5,7 +5,7 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY scp ./scp
-RUN python -m venv /opt/zscp && /opt/zscp/bin/pip install --no-cache-dir -c constraints.txt '.[s3,postgresql,web]'
+RUN python -m venv /opt/zscp && /opt/zscp/bin/pip install --no-cache-dir -c constraints.txt '.[oidc,postgresql,s3,web]'
 
 FROM python:3.12-slim
 # A fixed id, so that a bind-mounted data folder can be given to it: chown 10001:10001.

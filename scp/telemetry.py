@@ -47,7 +47,7 @@ _PATIENT_KEYS = {"patientname", "patientid", "patientbirthdate"}
 CONTROLS = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_LIBRARIES = ("pynetdicom", "alembic")
+_LIBRARIES = ("pynetdicom", "alembic", "httpx2", "httpcore2")
 # It logs a traceback for each text of a peer that is not ASCII, and then goes on or raises, which is enough.
 _NOISY = "pynetdicom.utils"
 # Warnings of pydicom, by its logger or by Python's, quote the value that they are about: it may be a name.

@@ -203,6 +203,15 @@ def _resources() -> str:
     return table(("resource", "method", "transaction", "media types"), rows)
 
 
+def _parameters() -> str:
+    """Each set of query parameters, with the transactions that have it."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for route in ROUTES:
+        found.setdefault(route.parameters, []).append(route.name)
+    rows = [(", ".join(names), ", ".join(f"`{one}`" for one in taken)) for taken, names in found.items()]
+    return table(("transactions", "query parameters"), rows)
+
+
 def _media_types(answers: Iterable[str]) -> str:
     return ", ".join(f"`{one}`" for one in answers)
 
@@ -226,6 +235,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "failure-reasons": _failure_reasons,
     "limits": _limits,
     "resources": _resources,
+    "parameters": _parameters,
     "search-fields": _search_fields,
 }
 

@@ -10,7 +10,7 @@ from admin_desks import MadeAdmin
 from starlette.testclient import TestClient
 
 from scp.archive.archive import Archive
-from scp.audit.events import AuditEvent
+from scp.audit.events import RESTRICTED_FUNCTION, AuditEvent
 from scp.config.settings import Settings
 from scp.config.users import hashed
 from scp.errors import OutOfResources
@@ -52,6 +52,11 @@ class Recorded:
         return [
             (one.type.text if one.type else "", one.participants[0].user_id, one.why) for one in self.events
         ]
+
+    def alerts(self) -> list[tuple[str, str]]:
+        """Who tried what they may not, and what."""
+        alerts = [one for one in self.events if one.type is RESTRICTED_FUNCTION]
+        return [(one.participants[0].user_id, one.subjects[0].details[-1][1].decode()) for one in alerts]
 
 
 @dataclass

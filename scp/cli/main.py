@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from scp.cli import (
+    access,
     dictionary,
     forms,
     integrity,
@@ -41,6 +42,7 @@ _GROUPS = tuple(
     group.app
     for group in (
         serving,
+        access,
         status,
         objects,
         viewing,
@@ -74,7 +76,13 @@ def _options(
 
 @functools.cache
 def _app_of(*groups: typer.Typer) -> typer.Typer:
-    made = typer.Typer(no_args_is_help=True, add_completion=False, help="zscp, a DICOM archive node.")
+    # As Markdown: Rich's own markup would take [[peer]] for a style, and show nothing of it.
+    made = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        help="zscp, a DICOM archive node.",
+        rich_markup_mode="markdown",
+    )
     made.callback()(_options)
     for group in groups:
         made.add_typer(group)

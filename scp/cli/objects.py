@@ -87,7 +87,7 @@ def export(  # noqa: PLR0913, PLR0917 - typer's options
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write objects as plain DICOM files, <study>/<series>/<instance>.dcm."""
+    """Write objects as plain DICOM files, `<study>/<series>/<instance>.dcm`."""
     from scp.audit.messages import exported
     from scp.audit.trail import recording
     from scp.cli import objects_output, output

@@ -137,23 +137,6 @@ def audit(
 
 
 @app.command()
-def passcode() -> None:
-    """Ask for a passcode, or a password, and print its hash: for a [[user]] or [[http.user]]."""
-    from scp.config.users import hashed
-
-    typer.echo(hashed(typer.prompt("Passcode", hide_input=True, confirmation_prompt=True, err=True)))
-
-
-@app.command()
-def token() -> None:
-    """Make a token for a program that uses DICOMweb, and print it with its digest, for an [[http.token]]."""
-    from scp.config.http import digest_of, new_token
-
-    made = new_token()
-    typer.echo(f'token: {made}\ndigest = "{digest_of(made)}"')
-
-
-@app.command()
 def echo(
     address: Annotated[
         str, typer.Argument(metavar="HOST:PORT", help="Or the AE title of a [[peer]] of the configuration.")

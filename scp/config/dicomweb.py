@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from scp.config.values import AeTitle, Table, texts
+from scp.config.values import AeTitle, Table, nearest, texts
 
+# What one may do by DICOMweb, by the names that the services of a [[peer]] have.
+WebService = Literal["find", "get", "store"]
+WEB_SERVICES: tuple[WebService, ...] = get_args(WebService)
 _PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # First words of the addresses of the page, of its API, and of what asks for metrics and health.
 TAKEN = frozenset(
     "api static login logout metrics live ready savings traffic policy objects peers health".split()
 )
+
+
+def web_services(value: object) -> tuple[str, ...]:
+    """Names of services of DICOMweb."""
+    names = texts(value)
+    for name in names:
+        if name not in WEB_SERVICES:
+            raise ValueError(f'"{name}" is no service of DICOMweb; {nearest(name, WEB_SERVICES)}')
+    return names
+
+
+WebServices = Annotated[tuple[WebService, ...], BeforeValidator(web_services)]
 
 
 def base_path(value: str) -> str:

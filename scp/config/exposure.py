@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from scp.config.http import is_loopback
+from scp.config.networks import is_loopback
 from scp.config.ports import ports
 from scp.config.settings import Settings
 

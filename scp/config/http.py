@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import secrets
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from scp.config.dicomweb import WEB_SERVICES, WebService, WebServices
+from scp.config.networks import is_loopback
+from scp.config.oidc import OidcSettings
 from scp.config.users import PasswordHash
-from scp.config.values import AeTitle, Span, Switch, Table, list_of_tables, nearest, texts, unique
+from scp.config.values import AeTitle, Span, Switch, Table, list_of_tables, unique
 
 # What one may do on the page: look, or also change something.
 Role = Literal["viewer", "admin"]
@@ -25,9 +28,7 @@ class HttpUser(Table):
     role: Role = "viewer"
 
 
-# What one may do by DICOMweb, by the names that the services of a [[peer]] have.
-WebService = Literal["find", "get", "store"]
-WEB_SERVICES: tuple[WebService, ...] = get_args(WebService)
+# What users of the page may do by DICOMweb.
 OF_ROLES: Mapping[Role, frozenset[WebService]] = {
     "viewer": frozenset(("find", "get")),
     "admin": frozenset(WEB_SERVICES),
@@ -48,15 +49,6 @@ def digest_of(token: str) -> str:
     return sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def web_services(value: object) -> tuple[str, ...]:
-    """Names of services of DICOMweb."""
-    names = texts(value)
-    for name in names:
-        if name not in WEB_SERVICES:
-            raise ValueError(f'"{name}" is no service of DICOMweb; {nearest(name, WEB_SERVICES)}')
-    return names
-
-
 class ApiToken(Table):
     """A program that may use DICOMweb: ``digest`` is that of its token, as ``zscp token`` prints it.
 
@@ -66,8 +58,14 @@ class ApiToken(Table):
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    may: Annotated[tuple[WebService, ...], BeforeValidator(web_services)] = ("find", "get")
+    may: WebServices = ("find", "get")
     peer: AeTitle | None = None
+
+    @property
+    def toml(self) -> str:
+        """The table, as it stands in a configuration."""
+        keys = self.model_dump(mode="json", exclude_none=True)
+        return "\n".join(("[[http.token]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())))
 
 
 class HttpSettings(Table):
@@ -95,6 +93,7 @@ class HttpSettings(Table):
         AfterValidator(unique(lambda token: token.name, "token")),
         AfterValidator(unique(lambda token: token.digest, "digest")),
     ] = ()
+    oidc: OidcSettings = OidcSettings()
 
     @field_validator("idle", "session")
     @classmethod
@@ -136,22 +135,11 @@ class HttpSettings(Table):
 
         Passwords and patients' data never cross a network as they are, and no stranger sees them.
         """
-        if is_loopback(self.host) or ((self.user or self.token) and self.tls):
+        known = self.user or self.token or self.oidc.issuer
+        if is_loopback(self.host) or (known and self.tls):
             return ""
-        lacks = [
-            key
-            for key, given in (("[[http.user]]", self.user or self.token), ("http.tls", self.tls))
-            if not given
-        ]
+        lacks = [key for key, given in (("[[http.user]]", known), ("http.tls", self.tls)) if not given]
         return (
             f"the page is not served on {self.host} without {' and '.join(lacks)}; add what is missing, or "
             'write http.host = "127.0.0.1"'
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -28,6 +28,7 @@ def link(settings: Settings) -> tuple[Settings, list[Fault]]:
         *_users(settings),
         *_http(settings),
         *_lines(settings),
+        *_tokens(settings),
         *_stores(settings),
         *_peers(settings),
         *_policy(settings),
@@ -69,13 +70,23 @@ def _http(settings: Settings) -> Iterator[Fault]:
         yield "http.user", f"{http.page_fault}: passwords would cross the network as they are"
     elif http.page == "on" and http.page_fault:
         yield "http.page", http.page_fault
+    if http.page == "on" and not http.port:
+        yield "http.port", 'is 0, and http.page is "on"; give a port, such as 11180'
+
+
+def _tokens(settings: Settings) -> Iterator[Fault]:
+    http = settings.http
     if http.token and http.page_fault:
         yield "http.token", f"{http.page_fault}: tokens would cross the network as they are"
     for number, token in enumerate(http.token):
         if token.peer is not None and settings.peer_named(token.peer) is None:
             yield f"http.token[{number}].peer", _UNKNOWN.format(token.peer)
-    if http.page == "on" and not http.port:
-        yield "http.port", 'is 0, and http.page is "on"; give a port, such as 11180'
+    if http.oidc.issuer and http.page_fault:
+        yield "http.oidc.issuer", f"{http.page_fault}: tokens would cross the network as they are"
+    yield from ((f"http.oidc.{key}", what) for key, what in http.oidc.faults())
+    for number, grant in enumerate(http.oidc.grant):
+        if grant.peer is not None and settings.peer_named(grant.peer) is None:
+            yield f"http.oidc.grant[{number}].peer", _UNKNOWN.format(grant.peer)
 
 
 def _lines(settings: Settings) -> Iterator[Fault]:

@@ -101,6 +101,7 @@ def warnings(settings: Settings) -> list[str]:
         lines += (f"policy[{number}].{line}" for line in rule_warnings(rule))
         if not rule.match and number + 1 < len(settings.policy):
             lines.append(f"policy[{number}]: matches every object, so the rules below it are never reached")
+    lines += (f"http.oidc.{line}" for line in settings.http.oidc.warnings())
     lines += (f"peer[{number}].certificate_name: {line}" for number, line in _never_shown(settings))
     for number, kept in enumerate(settings.retention):
         if kept.delete == "when full" and settings.storage.high_watermark is None:

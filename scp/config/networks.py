@@ -46,3 +46,11 @@ def origin(address: str) -> str:
     """
     found = _same_kind(address)
     return str(found) if isinstance(found, IPv4Address) else str(IPv6Network((found, 64), strict=False))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -12,8 +12,10 @@ from desks import users
 from scp.audit.changes import changed_keys, is_of_security
 from scp.config.dicomweb import TAKEN, DicomWebSettings
 from scp.config.fingerprint import fingerprint
-from scp.config.http import HttpSettings, digest_of, is_loopback
+from scp.config.http import HttpSettings, digest_of
 from scp.config.link import link
+from scp.config.load import warnings
+from scp.config.networks import is_loopback
 from scp.config.settings import Settings
 from scp.node.node import reloaded
 from scp.web.page.views.table import VIEWS
@@ -139,3 +141,74 @@ def test_no_example_has_the_digest_of_a_token_that_anybody_guesses(page: str) ->
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     words = ("", "test", "token", "secret", "password", "viewer", "changeme", "admin", "zscp")
     assert not [word for word in words if digest_of(word) in text]
+
+
+# ---- OpenID Connect ----
+
+OIDC: dict[str, Any] = {
+    "issuer": "https://login.example.org/realms/x",
+    "audience": "zscp",
+    "grant": [{"values": "dicom"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [({"issuer": "http://login.example.org"}, "is no issuer"),
+     ({"issuer": "login.example.org"}, "is no issuer"),
+     ({"issuer": "https://a:b@login.example.org"}, "is no issuer"),
+     ({"issuer": "https://x/?tenant=1"}, "is no issuer"), ({"algorithms": ["none"]}, "RS256"),
+     ({"algorithms": ["HS256"]}, "RS256"), ({"algorithms": []}, "at least 1"),
+     ({"leeway": "1h"}, 'at most "5m"'), ({"ca": "/nowhere.pem"}, "cannot be read"),
+     ({"name": ""}, "at least 1"), ({"grant": [{"values": []}]}, "at least 1"),
+     ({"grant": [{"claim": [], "values": "x"}]}, "at least 1"),
+     ({"grant": [{"values": "x", "may": ["echo"]}]}, "no service of DICOMweb"),
+     ({"grant": {"values": "x"}}, "two brackets"), ({"grant": [{"values": "x", "value": "y"}]}, "Extra")],
+)  # fmt: skip
+def test_what_cannot_be_used_of_an_issuer(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        HttpSettings.model_validate({"oidc": OIDC | keys})
+
+
+def test_an_issuer_is_on_this_machine_or_asked_by_https() -> None:
+    for url in ("http://127.0.0.1:8080/realms/x", "http://localhost:8080", "http://[::1]/", "https://x"):
+        assert HttpSettings.model_validate({"oidc": OIDC | {"issuer": url}}).oidc.issuer == url
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "told"),
+    [({"audience": []}, "http.oidc.audience", "so that others are refused"),
+     ({"grant": []}, "http.oidc.grant", "[[http.oidc.grant]]"),
+     ({"grant": [{"values": "x", "may": ["store"]}]}, "http.oidc.grant[0].may", "needs a peer"),
+     ({"grant": [{"values": "x", "peer": "CT1"}]}, "http.oidc.grant[0].peer", 'names "CT1"')],
+)  # fmt: skip
+def test_what_an_issuer_lacks(keys: dict[str, Any], key: str, told: str) -> None:
+    assert told in faults({"oidc": OIDC | keys})[key]
+
+
+def test_tokens_of_an_issuer_cross_a_network_by_tls_alone(tmp_path: Path) -> None:
+    there = {"host": "10.0.0.5", "port": 11180, "oidc": OIDC}
+    assert "tokens would cross the network" in faults(there)["http.oidc.issuer"]
+    identity = Issuer(tmp_path).signed("archive")
+    tls = {"certificate": identity.certificate, "key": identity.key}
+    assert faults({**there, "tls": True}, tls=tls) == {}
+
+
+def test_what_has_no_effect_of_an_issuer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = Settings.model_validate({"http": {"oidc": OIDC | {"issuer": ""}}})
+    assert warnings(without) == ["http.oidc.issuer: without one, audience and grant have no effect"]
+    asked = Settings.model_validate({"http": {"oidc": OIDC}})
+    assert warnings(asked) == []
+    monkeypatch.setattr("scp.config.oidc.find_spec", lambda name: None)
+    (told,) = warnings(asked)
+    assert "PyJWT, httpx2: not installed; pip install 'zscp[oidc]'" in told
+
+
+def test_a_change_of_an_issuer_is_one_of_security() -> None:
+    before, after = (
+        Settings.model_validate({"http": {"oidc": OIDC | {"grant": [{"values": one}]}}}) for one in "ab"
+    )
+    keys = changed_keys(before, after)
+    assert keys == ["http.oidc.grant[0].values"]
+    assert is_of_security(keys)
+    assert reloaded(before, after).http.oidc == after.http.oidc

@@ -79,6 +79,8 @@ def test_a_token_comes_from_where_its_peer_may(filled: MadeDicomWeb) -> None:
     assert filled.client("held", client=("10.1.2.3", 50_000)).get("/studies").status_code == 200
     answer = filled.client("held", client=("10.2.2.3", 50_000)).get("/studies")
     assert (answer.status_code, "none of the `addresses`" in answer.text) == (403, True)
+    told = "held came from 10.2.2.3, none of the `addresses` of its [[peer]]"
+    assert filled.trail.alerts() == [("HELD", told)]  # whose token it is that was perhaps stolen
 
 
 def test_a_token_that_is_taken_away_is_not_known_any_more(filled: MadeDicomWeb) -> None:
@@ -114,12 +116,20 @@ def test_a_session_needs_its_csrf_token_to_change_something_and_a_token_needs_no
     assert Caller("writer", "token", "10.0.0.1", frozenset(("store",))).has_sent("")
 
 
+def test_a_user_who_sends_no_csrf_token_is_recorded(filled: MadeDicomWeb) -> None:
+    client = _entered(filled, "anna")
+    filled.trail.events.clear()
+    assert client.post("/studies", content=b"", headers={"X-CSRF-Token": "x"}).status_code == 403
+    assert filled.trail.alerts() == [("anna", "the session's CSRF token is missing or wrong")]
+
+
 def test_without_users_it_is_for_the_account_of_the_node(
     filled: MadeDicomWeb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callers, "is_of_this_account", lambda *_: True)
     assert filled.client("").get("/studies").status_code == 200
     assert filled.client("").get("/studies", headers={"Origin": "https://evil.example"}).status_code == 401
+    assert filled.client("").get("/studies", headers={"X-Forwarded-For": "10.0.0.9"}).status_code == 401
     filled.settings = dicomweb_settings(http={"user": users(anna="admin")})
     assert filled.client("").get("/studies").status_code == 401
 

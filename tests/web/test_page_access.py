@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from desks import BASE, PASSWORDS, MadePage, http_settings, users, with_http
+from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from scp.config.http import HttpSettings
@@ -307,6 +308,8 @@ def test_without_users_the_nodes_account_may_look(open_page: Callable[[bool], Te
     client = open_page(True)
     assert client.get("/").status_code == 200
     assert client.get("/api/session").json() == {"name": "", "role": "viewer", "csrf": ""}
+    for proxy in ({"Via": "1.1 proxy"}, {"Forwarded": "for=10.0.0.9"}, {"X-Forwarded-For": "10.0.0.9"}):
+        assert client.get("/", headers=proxy).status_code == 403  # who asks is whoever reaches the proxy
     assert client.post("/act").status_code == 403
     assert client.get("/login").headers["location"] == "/"
     assert log_in(client, "anna", "x").status_code == 401
@@ -455,3 +458,35 @@ def test_a_form_of_too_many_fields_is_refused_as_one_that_is_too_long(page: Made
     answer = page.client(raise_server_exceptions=False).post(path, content=sent, headers=FORM)
     assert (answer.status_code, answer.text) == (413, "The request is too long.\n")
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+# -- after a reload -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [({"names": ("archive",)}, "123"), ({"user": ()}, "1"),
+     ({"user": http_settings(user=users(anna="viewer")).http.user}, "1")],
+    ids=["of something else", "no users", "another role"],
+)  # fmt: skip
+def test_what_is_being_sent_ends_when_its_user_is_taken_away(
+    page: MadePage, keys: dict[str, Any], sent: str
+) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "1"
+        page.settings = with_http(page.settings, **keys)
+        yield "2"
+        yield "3"
+
+    router = page.app._app  # type: ignore[attr-defined]
+    router.add_api_route("/long", lambda: StreamingResponse(pieces()), methods=["GET"])
+    client = page.entered("anna")
+    assert client.get("/long").text == sent
+
+
+def test_a_wrong_token_of_a_session_is_recorded(page: MadePage) -> None:
+    client = page.entered("anna")
+    page.trail.events.clear()
+    client.headers["X-CSRF-Token"] = "x"
+    assert client.post("/api/act").status_code == 403
+    assert page.trail.alerts() == [("anna", "the session's CSRF token is missing or wrong")]

@@ -23,6 +23,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+# Of proxies (RFC 7239, RFC 9110 7.6.3), and what most have used before.
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+)(:\d{1,5})?", re.ASCII)
 
 
@@ -52,6 +54,11 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
     if site not in ("", "same-origin", "none"):
         return True
     return bool(origin) and origin.partition("://")[2] != headers.get("host", "")
+
+
+def is_forwarded(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy says that it passed a request on: then its own account says nothing of who asks."""
+    return any(name in headers for name in _FORWARDED)
 
 
 def guarded(send: Send) -> Send:

@@ -12,7 +12,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scp.config.http import WebService
+from scp.config.dicomweb import WebService
 from scp.errors import OutOfResources
 from scp.telemetry import RequestEvent
 from scp.web.dicomweb.callers import Caller

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 
 import anyio
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scp import telemetry
-from scp.config.http import WebService
+from scp.config.dicomweb import WebService
 from scp.errors import NotAuthorized, ZscpError, public
 from scp.telemetry import RequestEvent
 from scp.web.access.auditing import AccessAudit
 from scp.web.access.headers import guarded, is_known_host
+from scp.web.access.issuer_keys import IssuerAway, KeysAwaited, TokenRefused
 from scp.web.access.sessions import Sessions
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.callers import Caller, Callers
@@ -24,10 +24,12 @@ from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
 from scp.web.dicomweb.places import RequestPlaces
 from scp.web.dicomweb.routing import Match, Routes
+from scp.web.dicomweb.watched import Watched
 
 # Threads of each service; who waits for one takes none of the page's.
 _THREADS: Mapping[WebService, int] = {"find": 4, "get": 8, "store": 4}
 _ADMITTED = 2  # at a time: that takes less than a millisecond
+_WAITING = 2  # threads, for all who wait for the keys of an issuer; they wait for the same
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _CHALLENGE = 'Bearer realm="zscp"'
 _CSRF_HEADER = "x-csrf-token"
@@ -47,7 +49,7 @@ class Gate:
         self._desk, self._routes = desk, routes
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
         self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
-        self._admitting = anyio.CapacityLimiter(_ADMITTED)
+        self._admitting, self._waiting = anyio.CapacityLimiter(_ADMITTED), anyio.CapacityLimiter(_WAITING)
         self._places = RequestPlaces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +85,8 @@ class Gate:
     async def _one(self, request: Request, match: Match, event: RequestEvent, send: Send) -> None:
         """Answer a request, and note how in its event."""
         try:
-            response = await self._response(request, match, event, send)
+            await self._respond(request, match, event, send)
+            return
         except Refused as refused:
             response = fault(refused.status, str(refused), refused.headers)
         except ZscpError as error:
@@ -92,78 +95,100 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - a bug fails one request, and is logged with its event
             event.fail(error)
             response = fault(500, f"This is a fault of zscp, and stands in its log ({public(error)}).")
-        if response is not None:
-            event.answered(response.status_code)
-            await response(request.scope, request.receive, send)
+        event.answered(response.status_code)
+        await response(request.scope, request.receive, send)
 
-    async def _response(
-        self, request: Request, match: Match, event: RequestEvent, send: Send
-    ) -> Response | None:
-        """What refuses a request; None once it was answered."""
-        if self._callers.is_known_token(request):  # which takes no time; a thread would
-            caller = self._admitted(request, match)
-        else:
-            caller = await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
-        if isinstance(caller, Response):
-            return caller
+    async def _respond(self, request: Request, match: Match, event: RequestEvent, send: Send) -> None:
+        """Answer a request that may be answered. Raises Refused, and what its service raises."""
+        caller = await self._caller(request, match, event)
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
         who = (caller.kind, caller.name, caller.address)  # workstations may share a token
         async with self._places.one(who, self._desk.settings().dicomweb.requests):
-            gone = threading.Event()
+            watched = Watched(caller, self._desk.settings, event)
             asked = Asked(
-                Request(request.scope, _noticing(request.receive, gone)),
+                Request(request.scope, watched.receiving(request.receive)),
                 self._desk,
                 caller,
                 match.named,
                 self._base(request),
                 event,
                 self._threads[match.route.may or "find"],
-                gone,
+                watched.gone,
             )
             response = await match.route.serve(asked)
             event.answered(response.status_code)
-            await self._send(response, asked, send)
-        return None
+            await self._send(response, asked, watched, send)
 
     @staticmethod
-    async def _send(response: Response, asked: Asked, send: Send) -> None:
+    async def _send(response: Response, asked: Asked, watched: Watched, send: Send) -> None:
         """Send an answer that has its status: what fails from here on breaks the connection off."""
         try:
-            await response(asked.request.scope, asked.request.receive, _counting(send, asked.event))
+            await response(asked.request.scope, asked.request.receive, watched.sending(send))
         except Exception as error:  # noqa: BLE001 - the server closes a connection whose answer has no end
-            if not asked.gone.is_set():
+            if not watched.gone.is_set():
                 asked.event.fail(error)
-        if asked.gone.is_set():
-            asked.event.warn("the client has closed the connection")
+        if watched.why:
+            asked.event.warn(watched.why)
 
-    def _admitted(self, request: Request, match: Match) -> Caller | Response:
-        """Who sends a request, if they may; else what they are told."""
+    async def _caller(self, request: Request, match: Match, event: RequestEvent) -> Caller:
+        """Who sends a request that they may make. Raises Refused, whose text quotes nothing of a token."""
         try:
-            caller = self._callers.of(request)
-        except NotAuthorized as error:
-            self._audit.login("", _address(request), public(error))
-            return fault(403, f"{error}.")
-        if caller is None:
-            return self._unknown(request)
+            try:
+                return await self._apart(request, match)
+            except KeysAwaited as awaited:
+                await anyio.to_thread.run_sync(awaited.wait, limiter=self._waiting)
+                return await self._apart(request, match)
+        except KeysAwaited as awaited:
+            raise Refused(503, f"Tokens cannot be checked now: {awaited}.") from awaited
+        except Refused as refused:
+            event.add(reason=str(refused.__cause__ or refused))
+            raise
+
+    async def _apart(self, request: Request, match: Match) -> Caller:
+        if self._callers.is_known_token(request):  # which takes no time; a thread would
+            return self._admitted(request, match)
+        return await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
+
+    def _admitted(self, request: Request, match: Match) -> Caller:
+        """Who sends a request that they may make. Raises Refused, and KeysAwaited."""
+        caller, address = self._known(request), _address(request)
+        if caller.barred:
+            self._audit.refused(caller.participant(), address, caller.barred)
+            raise Refused(403, f"{caller.barred}.")
         try:
             if match.route.may is not None:
                 caller.check(match.route.may)
         except NotAuthorized as error:
-            self._audit.refused(caller.participant(), _address(request), str(error))
+            self._audit.refused(caller.participant(), address, str(error))
             challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope"'}
-            return fault(403, f"{error}.", challenge if caller.kind == "token" else None)
+            raise Refused(403, f"{error}.", challenge if caller.has_token else None) from error
         if request.method not in _SAFE and not caller.has_sent(request.headers.get(_CSRF_HEADER, "")):
-            return fault(403, f"The session's CSRF token is missing or wrong: send it as {_CSRF_HEADER}.")
+            told = "the session's CSRF token is missing or wrong"
+            self._audit.refused(caller.participant(), address, told)
+            raise Refused(403, f"T{told[1:]}: send it as {_CSRF_HEADER}.")
         return caller
 
-    def _unknown(self, request: Request) -> Response:
-        """RFC 6750 3.1: an error is told where a token was given, and nothing where none was."""
+    def _known(self, request: Request) -> Caller:
+        """Who sends a request. RFC 6750 3.1: an error is told where a token was given, else nothing."""
+        address = _address(request)
+        try:
+            caller = self._callers.of(request)
+        except IssuerAway as error:  # why is for the log: who asks may be anybody
+            self._audit.login("", address, f"the token could not be checked: {error}")
+            raise Refused(503, "Tokens cannot be checked now; the node's log says why.") from error
+        except TokenRefused as error:
+            raise self._refused(address, str(error)) from error
+        if caller is not None:
+            return caller
         if not request.headers.get("authorization"):
-            return fault(401, "Send a token: Authorization: Bearer …", {"WWW-Authenticate": _CHALLENGE})
-        self._audit.login("", _address(request), "the token is no [[http.token]]'s")
-        return fault(
-            401, "The token is not known.", {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
-        )
+            raise Refused(401, "Send a token: Authorization: Bearer …", {"WWW-Authenticate": _CHALLENGE})
+        raise self._refused(address, "it is not known")
+
+    def _refused(self, address: str, why: str) -> Refused:
+        """What a token is answered with that is not taken."""
+        self._audit.login("", address, f"the token is refused: {why}")
+        challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
+        return Refused(401, f"The token is refused: {why}.", challenge)
 
     def _base(self, request: Request) -> str:
         url = request.url
@@ -178,27 +203,3 @@ def raw_path(scope: Scope) -> str:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
-
-
-def _noticing(receive: Receive, gone: threading.Event) -> Receive:
-    async def received() -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            gone.set()
-        return message
-
-    return received
-
-
-def _counting(send: Send, event: RequestEvent) -> Send:
-    """Adds up what was sent, for the event."""
-    total = 0
-
-    async def counted(message: Message) -> None:
-        nonlocal total
-        await send(message)
-        if message["type"] == "http.response.body":
-            total += len(message.get("body", b""))
-            event.add(bytes_sent=total)
-
-    return counted

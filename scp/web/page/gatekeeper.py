@@ -13,6 +13,8 @@ from secrets import compare_digest
 from typing import Annotated
 from urllib.parse import parse_qs, quote
 
+import anyio
+import anyio.lowlevel
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -22,9 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scp.config.http import HttpSettings
 from scp.web.access.auditing import AccessAudit
-from scp.web.access.headers import guarded, is_from_elsewhere, is_known_host
+from scp.web.access.headers import guarded, is_forwarded, is_from_elsewhere, is_known_host
 from scp.web.access.machine import is_of_this_account
 from scp.web.access.sessions import Sessions, Visitor, cookie_name
+from scp.web.access.standing import Standing
 
 # For load balancers and Prometheus, which have no login and ask by whatever name.
 PROBES = ("/metrics", "/live", "/ready")
@@ -78,7 +81,32 @@ class Gatekeeper:
                 refused = self._refused(request, asked)
                 scope.setdefault("state", {})["asked"] = asked
                 receive = _again(body, receive)
-        await (self._app if refused is None else refused)(scope, receive, given)
+        if refused is not None:
+            await refused(scope, receive, given)
+        else:
+            await self._let_through(scope, receive, given)
+
+    async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a long answer is broken off where a reload takes away what let its visitor in."""
+        stands = self._standing(scope["state"]["asked"].visitor)
+        with anyio.CancelScope() as let_in:
+
+            async def sent(message: Message) -> None:
+                if message.get("more_body") and not stands():
+                    let_in.cancel()
+                    await anyio.lowlevel.checkpoint()
+                await send(message)
+
+            await self._app(scope, receive, sent)
+
+    def _standing(self, visitor: Visitor | None) -> Standing:
+        """A session that ends by itself meanwhile breaks nothing off."""
+        name = "" if visitor is None else visitor.name
+        user, anybody = self._http().user_named(name), visitor is None
+        return Standing(
+            self._http,
+            lambda: anybody or (self._http().user_named(name) == user if name else not self._http().user),
+        )
 
     def _refused_by_headers(self, headers: Headers) -> Response | None:
         http = self._http()
@@ -100,6 +128,7 @@ class Gatekeeper:
                 visitor, _host(client), lambda: self._sessions.visitor(key, False) is not None, fields
             )
         near = client is not None and server is not None and is_of_this_account(tuple(client), tuple(server))
+        near = near and not is_forwarded(request.headers)
         return PageAsked(
             Visitor("", "viewer") if near else None, _host(client), lambda: not self._http().user, fields
         )
@@ -118,7 +147,13 @@ class Gatekeeper:
             what = f"{request.method} {path[:100]}"
             self._audit.denied(visitor, asked.address, f"{what} needs the role admin")
             return _answer(request, 403, "This needs a user with the role admin.")
-        return None if _has_token(request, asked, visitor) else _answer(request, 403, _NO_TOKEN)
+        return self._refused_without_token(request, asked, visitor)
+
+    def _refused_without_token(self, request: Request, asked: PageAsked, visitor: Visitor) -> Response | None:
+        if _has_token(request, asked, visitor):
+            return None
+        self._audit.denied(visitor, asked.address, "the session's CSRF token is missing or wrong")
+        return _answer(request, 403, _NO_TOKEN)
 
     def _unknown(self, request: Request) -> Response:
         if not self._http().user:
