@@ -6,15 +6,18 @@ import errno
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import anyio
 import pytest
 from desks import users
 from dicomweb_desks import CT, ROOT, MadeDicomWeb, dicomweb_settings, image, token
 from objects import all_files, as_received, bundled, written
+from starlette.requests import ClientDisconnect, Request
 from stow import CONTENT_TYPE, DICOM, END, body, file_of, others, part, refused, stored
 
 from scp import spool
@@ -27,7 +30,7 @@ from scp.resources.bounds import Bounds
 from scp.spool import Buffer
 from scp.syntaxes import DEFLATED, EXPLICIT
 from scp.web.access.sessions import cookie_name
-from scp.web.dicomweb.store import parts
+from scp.web.dicomweb.store import parts, service
 from scp.web.dicomweb.store.part_reader import PartReader
 
 pytestmark = pytest.mark.dicomweb
@@ -438,3 +441,21 @@ def test_a_part_beyond_every_bound_ends_the_request(
     answer = sent(stow, body(file_of(image(f"1.2.53.1.{n}")) for n in range(3)))
     assert (answer.status_code, len(stored(answer.json()))) == (202, 2)
     assert "2 parts at most" in answer.headers["warning"]
+
+
+def test_what_came_before_a_client_went_is_read() -> None:
+    messages = iter(
+        [{"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def turns() -> list[bytes]:
+        read = []
+        with suppress(ClientDisconnect):
+            async for one in service._turns(Request({"type": "http"}, receive)):
+                read.append(bytes(one))
+        return read
+
+    assert anyio.run(turns) == [b"abc"]

@@ -131,11 +131,15 @@ class _Arrival:
 async def _turns(request: Request) -> AsyncIterator[bytearray]:
     """The body, in pieces that are worth a turn of a thread. Raises ClientDisconnect."""
     held = bytearray()
-    async for piece in request.stream():
-        held += piece
-        if len(held) >= _TURN:
-            yield held
-            held = bytearray()
+    try:
+        async for piece in request.stream():
+            held += piece
+            if len(held) >= _TURN:
+                yield held
+                held = bytearray()
+    except ClientDisconnect:
+        yield held  # parts in it may have come whole
+        raise
     yield held
 
 
