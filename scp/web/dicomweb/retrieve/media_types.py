@@ -49,6 +49,8 @@ COMPRESSED: Mapping[str, tuple[str, ...]] = {
     "image/jphc": (HTJ2K, HTJ2K_RPCL, HTJ2K_EITHER),
     "image/jxl": (JPEGXL, JPEGXL_RECOMPRESSION, JPEGXL_EITHER),
 }
+# Names that these had in earlier editions, and one that a client took for the last (dicomweb-client 0.11).
+_OTHER_NAMES = {"image/x-dicom-rle": "image/dicom-rle", "image/x-jls": "image/jls", "image/jhc": "image/jphc"}
 VIDEO: Mapping[str, tuple[str, ...]] = {
     "video/mpeg": tuple(f"{_JPEG}{end}" for end in ("100", "100.1", "101", "101.1")),
     "video/mp4": tuple(
@@ -133,7 +135,7 @@ def _of_frames(one: MediaRange, stored: str) -> Iterator[tuple[str, str]]:
         yield OCTETS, EXPLICIT
         return
     for media_type, syntaxes in COMPRESSED.items():
-        if one.covers(media_type):
+        if one.covers(media_type) or _OTHER_NAMES.get(one.media_type) == media_type:
             yield from ((media_type, each) for each in syntaxes if wanted in ("", _ANY_SYNTAX, each))
     if one.covers(OCTETS):
         syntaxes = (stored, EXPLICIT) if wanted == _ANY_SYNTAX else (wanted or EXPLICIT,)
