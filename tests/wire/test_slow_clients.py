@@ -46,8 +46,8 @@ class SlowClients:
             "Content-Length: 100000000\r\n\r\n".encode(),
             f"GET /dicom-web/studies/{STUDY} HTTP/1.1\r\n{authorized}\r\n".encode(),
         )
-        self._port, self._sockets = port, [self._connected(number) for number in range(CLIENTS)]
-        self._ended, self.turns, self.again = threading.Event(), 0, 0
+        self._port, self._ended, self.turns, self.again = port, threading.Event(), 0, 0
+        self._sockets = [self._connected(number) for number in range(CLIENTS)]
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
