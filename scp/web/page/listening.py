@@ -17,6 +17,8 @@ from scp.config.networks import origin
 # So many at a time; an honest one is among them for some 20 ms. Twice as many until those that were shut are
 # closed.
 _MOST_UNSECURED = 128
+# So many are accepted before what others asked for goes on: asyncio would take all that wait, at once.
+_AT_ONCE = 8
 
 
 class BoundedListening(socket.socket):
@@ -30,9 +32,13 @@ class BoundedListening(socket.socket):
         self._secured = secured
         self._accepted: dict[socket.socket, str] = {}  # in the order in which they came
         self._shut: list[socket.socket] = []
+        self._at_once = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """See socket.socket. Raises BlockingIOError where others are to be closed first."""
+        """See socket.socket. Raises BlockingIOError where others have their turn, or must be closed first."""
+        self._at_once = (self._at_once + 1) % (_AT_ONCE + 1)
+        if not self._at_once:
+            raise BlockingIOError("connections that there are have their turn")
         if len(self._shut) >= _MOST_UNSECURED:
             self._shut = [one for one in self._shut if one.fileno() != -1]
             if len(self._shut) >= _MOST_UNSECURED:

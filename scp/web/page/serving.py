@@ -67,10 +67,10 @@ class BoundedProtocol(H11Protocol):
 
     def _given_up(self, others: Sequence[BoundedProtocol], held: Counter[str]) -> BoundedProtocol | None:
         """Of the address that has most, one that does least; None where the new one has no better claim."""
-        now = self.loop.time()
-        one = max(others, key=lambda each: (held[each.origin], *each.idleness(now)))
+        now, most = self.loop.time(), max(held.values())
+        one = max((each for each in others if held[each.origin] == most), key=lambda each: each.idleness(now))
         _, seconds = one.idleness(now)
-        more = held[one.origin] - held[self.origin]
+        more = most - held[self.origin]
         return one if more > 1 or (more == 1 and seconds >= _SPARED_SECONDS) else None
 
     def idleness(self, now: float) -> tuple[int, float]:
