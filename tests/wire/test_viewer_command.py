@@ -19,7 +19,7 @@ from scripts import npm
 
 from .peers import as_file, image, until
 
-pytestmark = pytest.mark.dicomweb
+pytestmark = [pytest.mark.dicomweb, pytest.mark.slow]
 
 PROJECT = Path(__file__).parents[2]
 _RUN = """\

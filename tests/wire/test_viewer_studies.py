@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from objects import bundled_file, corpus
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from scripts import npm, ohif
 
