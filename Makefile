@@ -50,9 +50,10 @@ CLUSTER ?=
 cluster: servers ## run the tests on real servers, PostgreSQL, SeaweedFS and Azurite, which it installs where they are missing
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster $(CLUSTER)
 
-browser: browsing ## of all tests, run those in a real browser, Chromium: of the page, and of a viewer that npm fetches
-	$(BIN)/python -m scripts.ohif || echo "The tests of the viewer are left out."
-	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py tests/wire/test_viewer.py
+browser: browsing ## of all tests, run those in a real browser, Chromium: of the page, and of a viewer and a client that npm fetches
+	$(BIN)/python -m scripts.npm || echo "The tests of the viewer are left out."
+	$(BIN)/python -m pytest -m browser tests/wire/test_browser.py tests/wire/test_viewer.py \
+	    tests/wire/test_viewer_studies.py tests/wire/test_javascript_client.py
 
 # What waits for a server to come back, 20 s each time, does so beside what needs the processor.
 everything: servers ## run all tests, those on real servers beside the others; CI does
@@ -105,8 +106,9 @@ commands: setup ## write the reference of docs/commands.md from the command line
 
 # Of the objects in a folder: make screenshots SCREENSHOTS=/data/objects. Without one, of public objects.
 SCREENSHOTS ?=
-screenshots: browsing ## take pictures of all views of the page, for docs/web.md
+screenshots: browsing ## take pictures of all views of the page, and of the viewer, for docs/
 	$(BIN)/python -m scripts.screenshots $(SCREENSHOTS)
+	$(BIN)/python -m scripts.viewer_picture $(SCREENSHOTS)
 
 demo: setup ## start a node, store, query and retrieve, and show what it saved
 	$(BIN)/python scripts/demo.py

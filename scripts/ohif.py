@@ -1,39 +1,29 @@
-"""OHIF's built application, a viewer to try DICOMweb with: fetched, configured, and served from loopback.
+"""OHIF, a viewer to try DICOMweb with, as it is built: configured, and served from loopback.
 
-Nothing of it is in the package (docs/decisions/0208).
+scripts/npm.py fetches it.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import shutil
-import subprocess
-import sys
-import tarfile
-import tempfile
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scp.web.access.headers import is_from_elsewhere, is_known_host
 from scp.web.access.machine import is_of_this_account
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE, VERSION = "@ohif/app", "3.13.2"
-# What the registry says of this version: other bytes are not unpacked.
-INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
-CACHE = ROOT / ".venv" / "ohif"
 # What a browser is started with in which no graphics card draws.
 SOFTWARE_DRAWS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-_FETCH_SECONDS = 600.0
-_BUILT, _CONFIGURATION, _START = "package/dist/", "app-config.js", "index.html"
+_STOP_SECONDS = 2
+_CONFIGURATION, _START = "app-config.js", "index.html"
 # What the viewer decodes by itself, in one Accept: as stored where that is among them. It reads no JPEG XL.
 _DECODES = (
     "image/jphc",
@@ -57,55 +47,6 @@ window.config = {
   }],
 };
 """
-
-
-class NotThere(Exception):
-    """The viewer cannot be had; the text says why."""
-
-
-def is_fetched() -> bool:
-    """Whether the application is there already."""
-    return (CACHE / VERSION / _START).exists()
-
-
-def application() -> Path:
-    """The folder of the application, which is fetched once, from npm's registry. Raises NotThere."""
-    folder = CACHE / VERSION
-    if is_fetched():
-        return folder
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NotThere("npm is not installed, and fetches the viewer")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        _unpack(_fetched(npm, Path(name)), made := Path(name) / "made")
-        made.rename(folder)
-    return folder
-
-
-def _fetched(npm: str, folder: Path) -> Path:
-    """The package as npm packs it; none of its scripts runs, and nothing that it depends on is fetched."""
-    command = [npm, "pack", "--ignore-scripts", "--silent", f"{PACKAGE}@{VERSION}"]
-    try:
-        subprocess.run(  # noqa: S603 - of ours
-            command, cwd=folder, check=True, timeout=_FETCH_SECONDS, stdout=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotThere(f"npm could not fetch {PACKAGE} {VERSION}: {error}") from error
-    found = next(folder.glob("*.tgz"))
-    digest = base64.b64encode(hashlib.sha512(found.read_bytes()).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise NotThere(f"npm fetched another {PACKAGE} {VERSION} than the one that was looked at: {digest}")
-    return found
-
-
-def _unpack(package: Path, folder: Path) -> None:
-    """What is built of the application; its maps to the source are 38 MB that only its authors need."""
-    with tarfile.open(package) as archive:
-        for member in archive.getmembers():
-            if member.isfile() and member.name.startswith(_BUILT) and not member.name.endswith(".map"):
-                member.name = member.name.removeprefix(_BUILT)
-                archive.extract(member, folder, filter="data")
 
 
 def configured(root: str, token: str, accept: str = ACCEPT) -> str:
@@ -142,7 +83,7 @@ def configured(root: str, token: str, accept: str = ACCEPT) -> str:
 class Application:
     """The files of the application, and its configuration; any other path is one that its script knows.
 
-    Only the account that runs it gets anything: the configuration has the token.
+    Only the account that runs it gets anything; the configuration, which has the token, only its own page.
     """
 
     def __init__(self, folder: Path, configuration: str) -> None:
@@ -152,39 +93,39 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
-            await self._answer(scope)(scope, receive, send)
+            await self._answer(Request(scope))(scope, receive, send)
 
-    def _answer(self, scope: Scope) -> Response:
-        if not is_of_this_account(tuple(scope["client"]), tuple(scope["server"])):
+    def _answer(self, request: Request) -> Response:
+        client, server = request.scope["client"], request.scope["server"]
+        if not is_of_this_account(tuple(client), tuple(server)):
             return PlainTextResponse("This viewer is another account's.", 403)
-        if scope["path"] == f"/{_CONFIGURATION}":
-            return Response(self._configuration, media_type="text/javascript")
-        return FileResponse(self._files.get(scope["path"], self._start))
+        headers, path = request.headers, request.scope["path"]
+        if not is_known_host(headers.get("host", ""), ()):
+            return PlainTextResponse("This viewer is at its address, and under no other name.", 421)
+        if path != f"/{_CONFIGURATION}":
+            return FileResponse(self._files.get(path, self._start))
+        if is_from_elsewhere(headers):
+            return PlainTextResponse("This configuration is for the viewer's own page.", 403)
+        return Response(self._configuration, media_type="text/javascript")
+
+
+def listening() -> tuple[socket.socket, str]:
+    """A socket of loopback that is bound to a free port, and the origin of what is served from it."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    return bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @contextmanager
-def served(app: ASGIApp, port: int) -> Iterator[None]:
-    """Serve an application on a port of loopback meanwhile."""
-    choices: dict[str, Any] = {"host": "127.0.0.1", "port": port, "log_level": "warning", "lifespan": "off"}
-    server = uvicorn.Server(uvicorn.Config(app, **choices))
-    thread = threading.Thread(target=server.run, name="viewer")
+def served(app: ASGIApp, bound: socket.socket) -> Iterator[None]:
+    """Serve an application from a bound socket meanwhile, and close that."""
+    config = uvicorn.Config(
+        app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=_STOP_SECONDS
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([bound],), name="viewer")
     thread.start()
     try:
         yield
     finally:
         server.should_exit = True
         thread.join()
-
-
-def main() -> int:
-    """Fetch the application where it is not there; the exit status."""
-    try:
-        sys.stdout.write(f"{PACKAGE} {VERSION} is in {application()}\n")
-    except NotThere as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -46,6 +46,8 @@ CORPUS = ROOT.parent / "shared" / "corpus"
 MOST_BYTES = 200_000
 _SIZE = {"width": 1280, "height": 1400}
 _WAIT_SECONDS = 300.0
+_LONGEST_AET = 16
+_NO_ANSWER, _WARNING = 0xFFFF, 0xB  # the first digit of a status: it is kept, and something is odd (PS3.7 C)
 _DAYS, _WORKING_HOURS = 720, range(7, 19)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # As `zscp serve`, but under a name that is no machine's, and with figures in the index after a moment.
@@ -184,12 +186,21 @@ def node(folder: Path) -> Iterator[Pictured]:
         process.wait(60)
 
 
-def store(port: int, groups: dict[str, Files]) -> None:
-    """Store each modality's objects as a device of its own."""
+def store(port: int, groups: dict[str, Files]) -> list[Path]:
+    """Store each modality's objects as a device of its own; those that were not taken."""
+    refused = []
     for modality, group in groups.items():
-        with associated(port, group.contexts, {}, f"{modality}1") as association:
-            for path in group.files:
-                association.send_c_store(path)
+        with associated(port, group.contexts, {}, f"{modality}1"[:_LONGEST_AET]) as association:
+            refused += [path for path in group.files if not _is_taken(association, path)]
+    return refused
+
+
+def _is_taken(association: Any, path: Path) -> bool:
+    try:
+        status = association.send_c_store(path).get("Status", _NO_ANSWER)
+    except (AttributeError, ValueError):  # it cannot be sent as it is, or the node takes no such thing
+        return False
+    return status == 0 or status >> 12 == _WARNING
 
 
 def retrieve(port: int, group: Files) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydicom import dcmread
 
-from scripts import ohif
+from scripts import npm, ohif
 from scripts.screenshots import CHROMIUM, IMAGES, Failed, files_of, small
 from scripts.viewer import beside_a_node
 
@@ -56,7 +56,9 @@ def opened(browser: Any, address: str) -> bytes:
 
 
 def _tell(requests: Sequence[Any], times: dict[str, str]) -> None:
-    """Print what was asked for, and how long it took."""
+    """Print what was asked for, and how long it took. Raises Failed."""
+    if not requests:
+        raise Failed("the viewer asked for nothing")
     sizes: dict[str, list[int]] = defaultdict(list)
     ends: dict[str, list[float]] = defaultdict(list)
     begun = min(one.timing["startTime"] for one in requests)
@@ -74,11 +76,13 @@ def _tell(requests: Sequence[Any], times: dict[str, str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Take the picture; the exit status."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - make browser installs it
+    from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - make screenshots installs it
 
     chosen = Path(arguments[0]) if arguments else None
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     try:
+        if chromium is None:
+            raise Failed("Chromium is not installed: scripts/install-browser.sh installs it")
         study = study_of(chosen)
         with (
             tempfile.TemporaryDirectory(prefix="zscp-") as name,
@@ -90,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
                 picture = opened(browser, f"{origin}/viewer?StudyInstanceUIDs={study}")
             browser.close()
         (IMAGES / "viewer.png").write_bytes(small(picture))
-    except (Failed, ohif.NotThere, RuntimeError) as error:  # pynetdicom's, where an association has ended
+        sys.stdout.write(f"viewer.png: {(IMAGES / 'viewer.png').stat().st_size} bytes\n")
+    except (Failed, npm.NotThere, RuntimeError, Error) as error:  # of pynetdicom and Playwright, too
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

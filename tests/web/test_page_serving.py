@@ -108,44 +108,6 @@ def is_cut_off(connection: socket.socket) -> bool:
         return True
 
 
-def test_connections_are_bounded(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = served()
-    monkeypatch.setattr(serving, "_MOST_CONNECTIONS", 3)
-    idle = [_connected(address, host) for host in ("127.0.0.2", "127.0.0.3", "127.0.0.3")]
-    time.sleep(0.2)
-    with _connected(address, "127.0.0.4") as one_more:
-        assert one_more.recv(10) == b""
-    for one in idle:
-        one.close()
-    until(lambda: _answers(address), "there is room again")
-
-
-def _connected(address: tuple[str, int], host: str) -> socket.socket:
-    return socket.create_connection(address, timeout=20, source_address=(host, 0))
-
-
-def test_one_address_leaves_half_of_the_connections_to_others(
-    served: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = served()
-    monkeypatch.setattr(serving, "_MOST_CONNECTIONS", 6)
-    held = [_connected(address, "127.0.0.2") for _ in range(6)]
-    until(lambda: sum(map(_is_closed, held)) == 3, "half of the connections are closed")
-    assert got(address, "/live")[0] == 200
-    for one in held:
-        one.close()
-
-
-def _is_closed(connection: socket.socket) -> bool:
-    connection.setblocking(False)
-    try:
-        return connection.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        return True
-
-
 @pytest.mark.parametrize("takes", [True, False])
 def test_an_answer_ends_where_the_client_takes_nothing_of_it_and_not_before(
     monkeypatch: pytest.MonkeyPatch, takes: bool
@@ -184,13 +146,6 @@ def test_an_answer_ends_where_the_client_takes_nothing_of_it_and_not_before(
     finally:
         ended.set()
         service.stop()
-
-
-def _answers(address: tuple[str, int]) -> bool:
-    try:
-        return got(address, "/live")[0] == 200
-    except (ConnectionError, http.client.HTTPException):
-        return False
 
 
 def test_liveness_waits_for_no_view(served: Serving, page: MadePage) -> None:

@@ -62,18 +62,32 @@ class Shown:
         if truth.values.shape[:2] != self.size:
             return 256.0
         (rows, ys), (columns, xs) = (self._places(axis) for axis in (1, 0))
+        assert len(rows) >= self.size[0], "the image is shown smaller than it is"
         expected = truth.windowed(_between(_between(truth.values, ys, 0), xs, 1))
         seen = self.canvas[rows.start : rows.stop, columns.start : columns.stop]
         return float(np.abs(seen - expected).mean())
 
-    def _places(self, axis: int) -> tuple[range, np.ndarray]:
-        """The pixels of the canvas between the middles of the first and the last one, and where they lie."""
+    def likeness(self, values: np.ndarray) -> float:
+        """The correlation with rows × columns × RGB, from −1 to 1: of what is seen, by whatever window."""
+        (rows, ys), (columns, xs) = (self._nearest(axis) for axis in (1, 0))
+        seen = self.canvas[rows.start : rows.stop, columns.start : columns.stop]
+        expected = values[np.ix_(ys, xs)]
+        return float(np.corrcoef(seen.ravel(), expected.ravel())[0, 1])
+
+    def _on_canvas(self, axis: int) -> range:
+        """The pixels of the canvas between the middles of the first and the last one."""
         first, last = self.first[axis], self.last[axis]
-        count, most = self.size[1 - axis], self.canvas.shape[1 - axis]
         assert first < last, "the image is mirrored"
-        on_canvas = range(max(0, int(np.ceil(first - 0.5))), min(most, int(last - 0.5) + 1))
-        assert len(on_canvas) >= count, "the image is shown smaller than it is"
-        return on_canvas, (np.array(on_canvas) + 0.5 - first) / (last - first) * (count - 1)
+        return range(max(0, int(np.ceil(first - 0.5))), min(self.canvas.shape[1 - axis], int(last - 0.5) + 1))
+
+    def _places(self, axis: int) -> tuple[range, np.ndarray]:
+        """The pixels of the canvas, and where they lie between those of the image."""
+        on_canvas, first, last = self._on_canvas(axis), self.first[axis], self.last[axis]
+        return on_canvas, (np.array(on_canvas) + 0.5 - first) / (last - first) * (self.size[1 - axis] - 1)
+
+    def _nearest(self, axis: int) -> tuple[range, np.ndarray]:
+        on_canvas, places = self._places(axis)
+        return on_canvas, places.round().astype(int)
 
 
 def _between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
@@ -137,17 +151,18 @@ def _placed(number: int) -> dict[str, Any]:
     }
 
 
-def ct(study: str) -> list[Sent]:
-    """Three slices: signed, with values of −1000 to 1400 HU, seen by a window of 400."""
+def ct(study: str, signed: bool = True) -> list[Sent]:
+    """Three slices with values of −400 to 400 HU, seen by a window of 400; ``signed`` samples or not."""
     seen: dict[str, Any] = {"Modality": "CT", "WindowCenter": 40, "WindowWidth": 400, "RescaleType": "HU"}
-    signed: dict[str, Any] = {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}
-    scaled: dict[str, Any] = {"RescaleSlope": 2, "RescaleIntercept": -300}
+    kind: dict[str, Any] = {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": int(signed)}
+    low = -50 if signed else 0
+    scaled: dict[str, Any] = {"RescaleSlope": 2, "RescaleIntercept": -300 if signed else -400}
     return [
         image(
             sop_class=CT_IMAGE,
             study=study,
             instance=f"{study}.1.{number}",
-            **_grey(number, tiles(number, -50, 350), **seen, **signed, **scaled, **_placed(number)),
+            **_grey(number, tiles(number, low, low + 400), **seen, **kind, **scaled, **_placed(number)),
         )
         for number in (1, 2, 3)
     ]

@@ -6,7 +6,9 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio.to_thread
 import structlog
@@ -17,11 +19,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from scp.config.networks import origin
 from scp.config.settings import TlsSettings
 from scp.config.tls import server_context
+from scp.web.page.listening import BoundedListening
 from scp.web.page.rendering import compile_templates
 
-# More connections at a time are closed at once, and of one address more than half of these; views run in so
-# many threads.
+# So many connections at a time, and half as many of one address; views run in so many threads.
 _MOST_CONNECTIONS, _THREADS = 128, 8
+# One that has answered nothing for so long may be closed for that of an address which has fewer.
+_SPARED_SECONDS = 1.0
 # A connection whose request has not come for so long is closed. So is one whose answer stands still, as its
 # client takes nothing of it, or as no more of it is made. An answer that goes on may take hours: a large
 # study over a thin line does.
@@ -46,8 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """See asyncio.Protocol."""
         self.origin = _origin(transport)
-        of_one = sum(getattr(one, "origin", "") == self.origin for one in self.connections)
-        if len(self.connections) >= _MOST_CONNECTIONS or of_one >= (_MOST_CONNECTIONS + 1) // 2:
+        if not self._finds_room():
             transport.close()
             self.transport = transport
             return
@@ -55,6 +58,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self.app = self._counting(self.app)
         self._stage, self._since, self._sent = "", self.loop.time(), 0
         self._look()
+
+    def _finds_room(self) -> bool:
+        """Whether this connection may stay; another one may be closed for it."""
+        others: list[Any] = [one for one in self.connections if not one.transport.is_closing()]
+        held = Counter(one.origin for one in others)
+        if held[self.origin] >= (_MOST_CONNECTIONS + 1) // 2:
+            return False
+        if len(others) < _MOST_CONNECTIONS:
+            return True
+        given_up = self._given_up(others, held)
+        if given_up is not None:
+            given_up.transport.abort()
+        return given_up is not None
+
+    def _given_up(self, others: Sequence[BoundedProtocol], held: Counter[str]) -> BoundedProtocol | None:
+        """Of the address that has most, one that does least; None where the new one has no better claim."""
+        now, most = self.loop.time(), max(held.values())
+        one = max((each for each in others if held[each.origin] == most), key=lambda each: each.idleness(now))
+        _, seconds = one.idleness(now)
+        more = most - held[self.origin]
+        return one if more > 1 or (more == 1 and seconds >= _SPARED_SECONDS) else None
+
+    def idleness(self, now: float) -> tuple[int, float]:
+        """The more, the less is lost with it: it waits, reads or answers; and for how many seconds."""
+        stage = self._now_at()
+        kind = ("answers", "reads", "waits").index(stage.partition(" ")[0])
+        return kind, now - self._since if kind else 0.0
 
     def _counting(self, app: ASGIApp) -> ASGIApp:
         """The same, with its messages counted that have gone out."""
@@ -67,6 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._sent += 1
 
             await app(scope, receive, sent)
+            self._since = self.loop.time()
 
         return counted
 
@@ -208,4 +239,10 @@ class PageService:
 
     async def _serve(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
-        await self._server.serve(sockets=[self._listening])
+        with self._listening:
+            await self._server.serve(sockets=[BoundedListening(self._listening, self._secured_ones)])
+
+    def _secured_ones(self) -> set[int]:
+        """The file descriptors of connections whose TLS handshake is over, or that need none."""
+        held: Any = self._server.server_state.connections
+        return {one.transport.get_extra_info("socket").fileno() for one in held}

@@ -25,6 +25,8 @@ from scp.web.dicomweb.bulk_types import COMPRESSED, OCTETS
 DICOM = "application/dicom"
 # Codestreams that may begin with a smaller image.
 WAVELETS = (*COMPRESSED["image/jp2"], *COMPRESSED["image/jphc"])
+# Names that these had in earlier editions, and one that a client took for the last (dicomweb-client 0.11).
+_OTHER_NAMES = {"image/x-dicom-rle": "image/dicom-rle", "image/x-jls": "image/jls", "image/jhc": "image/jphc"}
 # PS3.18 8.7.3: these are not used with web services.
 _NEVER = (IMPLICIT, BIG_ENDIAN)
 _ANY_SYNTAX = "*"
@@ -119,7 +121,7 @@ def _of_frames(one: MediaRange, any_of: Sequence[str]) -> Iterator[tuple[str, st
         yield OCTETS, EXPLICIT
         return
     for media_type, syntaxes in COMPRESSED.items():
-        if one.covers(media_type):
+        if one.covers(media_type) or _OTHER_NAMES.get(one.media_type) == media_type:
             yield from ((media_type, each) for each in syntaxes if wanted in ("", _ANY_SYNTAX, each))
     if one.covers(OCTETS):
         syntaxes = (*any_of, EXPLICIT) if wanted == _ANY_SYNTAX else (wanted or EXPLICIT,)
