@@ -102,7 +102,7 @@ class Gate:
         """Answer a request that may be answered. Raises Refused, and what its service raises."""
         caller = await self._caller(request, match, event)
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
-        who = (caller.kind, caller.name, caller.address)  # workstations may share a token
+        who = (caller.kind, caller.name or caller.address)
         async with self._places.one(who, self._desk.settings().dicomweb.requests):
             watched = Watched(caller, self._desk.settings, event)
             asked = Asked(
