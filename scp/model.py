@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from scp.identity import Identity
+from scp.loss import Loss, LossyRule
 from scp.spool import Buffer, sha256
 
 AttemptOutcome = Literal["kept", "refused", "wrong", "larger", "beaten", "skipped", "no room", "failed"]
@@ -24,7 +25,7 @@ class Received:
     ``transfer_syntax``. ``received_at`` is UTC. ``sha256`` of the dataset, hexadecimal, is computed
     where it is not given. Where the received codestream is gone, what is stored stands in its place, and
     ``origin`` is what is known of the received one. ``given`` are UIDs that zscp gave to it before, by
-    keyword.
+    keyword. ``loss`` is of a lossy copy that a stage made.
     """
 
     sop_class_uid: str
@@ -37,6 +38,7 @@ class Received:
     sha256: str = ""
     origin: Provenance | None = field(default=None, repr=False)
     given: Mapping[str, str] = field(default_factory=dict)
+    loss: Loss | None = None
 
     def __post_init__(self) -> None:
         if not self.sha256:
@@ -135,6 +137,7 @@ class Provenance:
     even: bool = False  # the received dataset was seen to have even lengths only; so has all made of it
     given: Mapping[str, str] = field(default_factory=dict)  # UIDs that the dataset lacks (scp.encoding.uids)
     xxh3: str = ""  # XXH3-128 of the dataset in the file, hexadecimal; in older and in landed files none
+    loss: Loss | None = None  # of a lossy copy that a stage made
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,9 @@ class Instance:
     ``stored_sha256`` is that of the file, hexadecimal; empty while it is not known. A file whose dataset is
     sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins
     at ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
+
+    ``lossy_of`` is the SOP Instance UID of the original, where a stage kept a lossy copy in its place: the
+    same one, or another. ``no_loss`` says why a stage that asked for one made none; mostly nothing.
 
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.
@@ -185,6 +191,8 @@ class Instance:
     refused: str = ""
     stored_xxh3: str = ""
     dataset_at: int = 0
+    lossy_of: str = ""
+    no_loss: str = ""
     patient_id: str = field(default="", compare=False, repr=False)
     issuer_of_patient_id: str = field(default="", compare=False, repr=False)
 
@@ -301,18 +309,6 @@ UNIQUE_KEYS: Mapping[str, str] = {
     "SERIES": "SeriesInstanceUID",
     "IMAGE": "SOPInstanceUID",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class LossyRule:
-    """A peer's explicit rule that it may be sent lossy copies (invariant 4); one of the two is given.
-
-    ``quality`` is from 1 to 100, on the scale of JPEG's; without it, codecs that have one take the least that
-    keeps ``max_error``. ``max_error`` is the most that any sample may be off; None: no bound.
-    """
-
-    quality: float | None = None
-    max_error: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,13 @@ BY_KEYWORD: dict[str, TransferSyntax] = {row.keyword: row for row in TABLE}
 BY_FORM: dict[str, TransferSyntax] = {row.form: row for row in TABLE if row.form}
 AS_RECEIVED = ("received", "zstd")  # they keep the transfer syntax that was received
 FORMS = ("received", *BY_FORM, "zstd")
+# The transfer syntax that a stage with lossy = true makes of a form.
+LOSSY_FORMS: dict[str, str] = {
+    "jpegls": JPEGLS_NEAR,
+    "jpeg2000": JPEG2000_EITHER,
+    "htj2k": HTJ2K_EITHER,
+    "jpegxl": JPEGXL_EITHER,
+}
 
 
 def lookup(uid: str) -> TransferSyntax:

@@ -82,7 +82,7 @@ def _transfer_syntaxes() -> str:
 def _made(uid: str, made: Iterable[str]) -> str:
     if uid in made:
         return "yes"
-    return "lossy, by a peer's rule" if lossy_encoder_of(uid) else "as stored only"
+    return "lossy, by a rule" if lossy_encoder_of(uid) else "as stored only"
 
 
 def _identifiers() -> str:

@@ -25,6 +25,8 @@ from scp.archive.frames import FrameReader
 from scp.archive.headers import HeaderReader
 from scp.archive.history import ArchiveHistory
 from scp.archive.interrupted import Interrupted
+from scp.archive.lossy_maker import LossyMaker
+from scp.archive.lossy_replacer import LossyReplacer
 from scp.archive.options import Options
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
@@ -57,7 +59,7 @@ class Archive:
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
     ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere``, ``frames``,
-    ``header`` and ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``,
+    ``header``, ``losses`` and ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``,
     ``commitments`` and ``send_queue``. They use no other part.
     """
 
@@ -76,9 +78,11 @@ class Archive:
         self.files = StoredFiles(self.store)
         self.trials = Trials(index, options.attempts)
         self.reader = Reader(self.files, index, self.trials, self.policy)
-        self.forms = FormMaker(self.files, self.reader, self.trials, self.policy)
+        lossy = LossyMaker(self.files, index, options.safekeeping)
+        self.forms = FormMaker(self.files, self.reader, self.trials, self.policy, lossy)
         self.replacer = Replacer(self.files, index, self.reader, options.pairing, self.elsewhere)
         self.recorder = Recorder(self.files, index, self.reader, self.replacer, options, self.elsewhere)
+        self.losses = LossyReplacer(self.files, index, self.replacer, self.recorder, options.safekeeping)
         self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
         self.history = ArchiveHistory(index.history, prefixes(self.store.tiers))
         self.interrupted = Interrupted(self.files, index, self.elsewhere)

@@ -15,7 +15,8 @@ from scp.encoding.lossy import Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding
 from scp.encoding.uids import uids_of
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay
-from scp.model import Instance, LossyRule, SyntaxPreference
+from scp.loss import LossyRule
+from scp.model import Instance, SyntaxPreference
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
 from scp.syntaxes import lookup

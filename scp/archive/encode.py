@@ -139,6 +139,7 @@ def _provenance(received: Received, rule: str = "", readable: bool = True, fault
         form="",
         readable=readable,
         fault=fault,
+        loss=received.loss,
     )
 
 

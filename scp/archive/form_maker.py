@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from scp.archive.encode import AS_RECEIVED, keep
+from scp.archive.lossy_maker import LossyMaker
 from scp.archive.package import StoredForm
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
@@ -42,8 +43,16 @@ from scp.spool import Buffer
 class FormMaker:
     """Makes forms by the policy, and proves them. It changes nothing that is stored."""
 
-    def __init__(self, files: StoredFiles, reader: Reader, trials: Trials, policy: PolicyInForce) -> None:
+    def __init__(
+        self,
+        files: StoredFiles,
+        reader: Reader,
+        trials: Trials,
+        policy: PolicyInForce,
+        lossy: LossyMaker,
+    ) -> None:
         self._files = files
+        self._lossy = lossy
         self._reader = reader
         self._trials = trials
         self.policy = policy
@@ -84,9 +93,9 @@ class FormMaker:
 
         A pending object gets the form of its rule's settled stage, or is kept as received if it is refused.
         One that landed in its form gets its own file, and nothing is encoded.
-        Any other object gets the form of the stage that is due, if one is. Encoding starts from the stored
-        form. An object for which there was no room several times is refused as well. Raises ObjectMissing,
-        ObjectDamaged, ObjectRefused, FormLacksRoom.
+        Any other object gets the form of the stage that is due, if one is, or a lossy copy. Encoding starts
+        from the stored form. An object for which there was no room several times is refused as well. Raises
+        ObjectMissing, ObjectDamaged, ObjectRefused, FormLacksRoom, HoldUnreadable.
         """
         act = encoding_of(instance.transfer_syntax)
         if lacks_only_a_file(instance):
@@ -133,6 +142,10 @@ class FormMaker:
             return Change(instance, replace(instance, planned=policy, due=found.due))
         if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
             change = moved(instance, self._files.get(instance.key), found.stage)
+        elif rule is not None and found.stage.lossy:
+            change = self._lossy.change(instance, file, rule, found.stage)
+            if change.facts is not None:  # the copy may come under another rule
+                policy, rule = self.policy.choose(change.facts)
         else:
             received = restored_from(file)
             form = self._formed(received, facts, rule.at(found.stage) if rule else None)

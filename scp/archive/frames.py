@@ -19,7 +19,8 @@ from scp.archive.refusal import by_failure
 from scp.archive.trials import Trials
 from scp.encoding.frame_access import FrameAccess
 from scp.errors import CodecError, CodecProcessFailed, NoLosslessWay, UnreadableDataset
-from scp.model import Instance, LossyRule
+from scp.loss import LossyRule
+from scp.model import Instance
 from scp.spool import IN_MEMORY, Buffer
 from scp.syntaxes import lookup
 

@@ -83,12 +83,20 @@ class Recorder:
         Superseded if the held one was received later, by whatever clock, and has other content, or the new
         one was ``found`` on the disk: a rebuild takes the object that was received last.
         """
+        if instance.lossy_of and found:  # made here before a process died, and not received
+            return self.record_copy(instance, facts, found)
         sends = self.sends(facts)
         held = self._index.add(instance, facts.attributes, sends)
         if held is not None and duplicate is not None and (kept := duplicate(held)) is not None:
             return kept
         replaced = None if held is None else self._replace(held, instance, facts, sends, found)
         return self.announced(instance, facts, sends, replaced)
+
+    def record_copy(self, copy: Instance, facts: Facts, found: bool = False) -> Kept:
+        """As :meth:`record`, of a lossy copy that a stage made: nothing came in, so nothing is forwarded."""
+        held = self._index.add(copy, facts.attributes, ())
+        replaced = None if held is None else self._replace(held, copy, facts, (), found)
+        return remarked(Kept("replaced" if replaced else "kept", copy), facts)
 
     def sends(self, facts: Facts) -> tuple[QueuedSend, ...]:
         """Where an arriving object is forwarded to: queue entries to record together with it."""
@@ -170,14 +178,20 @@ class Recorder:
         journaled = held.key != instance.key
         if journaled:
             self._files.store.journal_removal(held.key)
-        replaced = self._index.record(instance, facts.attributes, sends)
+        replaced = self._put_row(instance, facts, sends)
         if replaced is not None and replaced.key != instance.key:
-            if trashes and not self._to_trash(replaced, instance.calling_aet):
+            if trashes and not self._to_trash(replaced, instance):
                 return replaced
             self._files.discard(replaced.key)
         if journaled:
             self._files.store.settle(held.key)
         return replaced
+
+    def _put_row(self, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...]) -> Instance | None:
+        """Raises DuplicateRejected for a lossy copy of what was promised to be kept."""
+        if instance.lossy_of == instance.sop_instance_uid:
+            return self._index.commitments.promises.record(instance, facts.attributes)
+        return self._index.record(instance, facts.attributes, sends)
 
     def put_away(self, key: str, held: Instance) -> None:
         """Remove a stored file of an instance whose row names another file.
@@ -192,7 +206,7 @@ class Recorder:
         else:
             if self._safekeeping is not None and instance.received_sha256 != held.received_sha256:
                 with self._safekeeping.trash.lock():
-                    if not self._to_trash(instance, held.calling_aet):
+                    if not self._to_trash(instance, held):
                         return
         self._files.store.delete(key)
 
@@ -209,13 +223,13 @@ class Recorder:
         file = replace(own, key=self._files.fresh_key(own.key))
         self._files.store.put(file.key, data)
         with self._safekeeping.trash.lock():
-            taken = self._to_trash(file, held.calling_aet)
+            taken = self._to_trash(file, held)
         if taken:
             self._files.store.delete(file.key)
         self._files.store.settle(file.key)
         return taken
 
-    def _to_trash(self, replaced: Instance, by: str) -> bool:
+    def _to_trash(self, replaced: Instance, by: Instance) -> bool:
         return self._safekeeping is None or self._safekeeping.keep(replaced, by)
 
 

@@ -183,6 +183,7 @@ def _as_it_is(file: Part10, known: Provenance) -> Received:
         known.called_aet,
         known.received_at,
         given=known.given,
+        loss=known.loss,
     )
 
 
@@ -219,6 +220,7 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         stage=known.stage if refusal is None else NO_STAGE,
         checked=int(known.received_at.timestamp()),
         refused="" if refusal is None else refusal.text,
+        lossy_of="" if known.loss is None else known.loss.sop_instance_uid,
     )
 
 

@@ -12,6 +12,7 @@ from scp.archive.records import instance_of_form, provenance_of
 from scp.archive.refusal import NO_STAGE, Refusal, attempt_at
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import FormLacksRoom, ObjectDamaged
+from scp.loss import Loss
 from scp.model import Facts, Instance, Received, StageOutcome
 from scp.objects import part10
 from scp.objects.names import has_own_file, in_store, store_of
@@ -30,13 +31,16 @@ _MOST_LACKING = 10_000
 class Change:
     """An object's stored form, and the form that replaces it; no ``data`` if the file stays.
 
-    ``stage`` is the stage that was carried out, None if none was due.
+    ``stage`` is the stage that was carried out, None if none was due. With a ``loss``, ``after`` is a lossy
+    copy of these ``facts``, which :class:`scp.archive.lossy_replacer.LossyReplacer` puts in its place.
     """
 
     before: Instance
     after: Instance
     data: Buffer | None = None
     stage: Stage | None = None
+    facts: Facts | None = None
+    loss: Loss | None = None
 
     @property
     def moves(self) -> bool:

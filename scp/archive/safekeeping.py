@@ -45,8 +45,11 @@ def is_under_hold(holds: Iterable[Hold], one: Instance) -> bool:
     return any(hold.covers(keys) for hold in holds)
 
 
-def trashed(one: Instance, reason: str, at: float) -> Trashed:
-    """An object as the trash lists it; ``at`` is in seconds since 1970."""
+def trashed(one: Instance, reason: str, at: float, lossy_copy: str = "") -> Trashed:
+    """An object as the trash lists it; ``at`` is in seconds since 1970.
+
+    ``lossy_copy`` is the SOP Instance UID of what a stage keeps in its place.
+    """
     return Trashed(
         one.key,
         one.sop_instance_uid,
@@ -56,7 +59,14 @@ def trashed(one: Instance, reason: str, at: float) -> Trashed:
         at,
         keys_of(one),
         one.received_sha256,
+        lossy_copy=lossy_copy,
     )
+
+
+def made_lossy(original: Instance, copy: Instance) -> Trashed:
+    """The original of a lossy copy, as the trash lists it."""
+    reason = f"made lossy: {copy.sop_instance_uid} is kept in its place"
+    return trashed(original, reason, time.time(), copy.sop_instance_uid)
 
 
 class RecentHolds:
@@ -143,6 +153,10 @@ class Safekeeping:
         """Whether an object is under a hold, as far as is known without waiting; yes where nothing is."""
         return self._recent.may_cover(one)
 
+    def is_held(self, one: Instance) -> bool:
+        """Whether an object is under a hold now. Raises HoldUnreadable if a hold cannot be read."""
+        return is_under_hold(self._known_holds(), one)
+
     def _known_holds(self) -> list[Hold]:
         try:
             return self.holds.all()
@@ -150,15 +164,19 @@ class Safekeeping:
             structlog.get_logger("zscp").error("nothing is replaced meanwhile", reason=str(error))
             raise HoldUnreadable("a legal hold cannot be read, so that nothing is replaced") from error
 
-    def keep(self, replaced: Instance, by: str) -> bool:
+    def keep(self, replaced: Instance, by: Instance) -> bool:
         """Put the file of a replaced object into the trash, inside :meth:`replacing`.
 
-        ``by`` is the AE title that sent the newer object. False if the trash could not take the file: then
+        ``by`` is what was sent, or a lossy copy of it. False if the trash could not take the file: then
         it must stay where it is. So must a record of a landing log, which another node put in the place of
         ``replaced`` after the lock was lost, as where PostgreSQL was restarted: its node puts it into the
         trash when it finds it replaced.
         """
-        entry = trashed(replaced, f"replaced by an object from {by or 'an unnamed AE'}", time.time())
+        sender = by.calling_aet or "an unnamed AE"
+        if by.lossy_of == replaced.sop_instance_uid:
+            entry = made_lossy(replaced, by)
+        else:
+            entry = trashed(replaced, f"replaced by an object from {sender}", time.time())
         log = structlog.get_logger("zscp")
         try:
             begun = self.trash.begin([entry])
@@ -174,6 +192,9 @@ class Safekeeping:
         if not begun:
             return False
         log.info(
-            "replaced", sop_instance=replaced.sop_instance_uid, calling_aet=by, bytes=replaced.stored_size
+            "replaced",
+            sop_instance=replaced.sop_instance_uid,
+            calling_aet=by.calling_aet,
+            bytes=replaced.stored_size,
         )
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
@@ -64,12 +64,26 @@ def _summary(found: Explanation) -> Table:
     if stored and stored.pending:
         waits = "for a file of its own" if lacks_only_a_file(stored) else "to be encoded"
         table.add_row("", f"waits {waits}")
+    for words in _of_loss(found):
+        table.add_row(*words)
     if stored:
         table.add_row("file", stored.key)
     best = [lookup(uid).keyword for uid in found.ways_out[:4]]
     more = ["…"] if len(found.ways_out) > len(best) else []
     table.add_row("served as, best first", ", ".join([*best, *more]))
     return table
+
+
+def _of_loss(found: Explanation) -> Iterator[tuple[str, str]]:
+    """What a stage made lossy, and of what; or why it did not."""
+    loss = found.provenance.loss
+    if loss is not None:
+        uid = "its own UID" if loss.sop_instance_uid == found.sop_instance_uid else loss.sop_instance_uid
+        came = f"{lookup(loss.transfer_syntax).keyword}, {size(loss.size)}"
+        yield "lossy copy of", f"{uid}, received as {came}"
+        yield "", f"made at {loss.at:%Y-%m-%d %H:%M:%S %Z}: {loss.words}"
+    if found.stored is not None and found.stored.no_loss:
+        yield "not made lossy", found.stored.no_loss
 
 
 def _why_not(passed: PassedOver) -> str:

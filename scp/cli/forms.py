@@ -136,15 +136,22 @@ def recompress(
     With --now and --match what was refused with those objects is tried again, too (ls --refused), and what
     could only be kept as it was: after a limit was raised, for example.
     """
+    from scp.audit.trail import recording
     from scp.cli import output, stages_output
+    from scp.lifecycle.loss_audit import by_command
     from scp.lifecycle.recompress import recompress as carry_out
     from scp.node.build import take_up
 
-    with opened(config, works=True) as (archive, _), output.progress("recompressing", "objects") as progress:
+    with (
+        opened(config, works=True) as (archive, settings),
+        recording(settings) as trail,
+        output.progress("recompressing", "objects") as progress,
+    ):
         take_up(archive)  # what an earlier run left that was killed
         some = list(selected(archive, match)) if match else None
         asked = now and some is not None
-        done = carry_out(archive, some, lambda: inf if now else time.time(), progress, again=asked)
+        clock, audit = (lambda: inf if now else time.time()), by_command(trail)
+        done = carry_out(archive, some, clock, progress, again=asked, audit=audit)
     stages_output.recompressed(done, json)
     if done.left:
         raise typer.Exit(DATA)

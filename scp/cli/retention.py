@@ -202,12 +202,13 @@ def purge(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Remove for good what has lain in the trash for storage.trash."""
+    """Remove for good what has lain in the trash for storage.trash; originals, for storage.originals."""
     from scp.cli import retention_output as report
 
     with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
         deletion.resume()
-        gone = deletion.purge(time.time() - (0 if now else settings.storage.trash))
+        at, storage = time.time(), settings.storage
+        gone = deletion.purge(at) if now else deletion.purge(at - storage.trash, at - storage.originals)
     report.purged(gone, json)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.table import Table
 
 from scp.cli.output import as_json, percent, size, terminal
 from scp.config.settings import Settings
-from scp.lifecycle.forecast import Forecast
+from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
 from scp.node.planned import plan_report
 from scp.policy.wording import forms_of
@@ -59,9 +61,29 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
         table.add_row(*names, *figures, str(group.measured.objects))
     if groups:
         terminal().print(table)
+        _losses(groups)
     else:
         terminal().print(_NOTHING)
     terminal().print(_conclusion(found, at, settings))
+
+
+def _losses(groups: Sequence[ForecastGroup]) -> None:
+    """What stages with loss would lose, and what would stay as it is."""
+    lossy = [group for group in groups if group.stage.lossy]
+    if not lossy:
+        return
+    table = Table(
+        "rule", "modality", "with loss", "copies", "worst error", "mean error", "least PSNR", "stay"
+    )
+    for group in lossy:
+        loss = group.measured.loss
+        psnr = "-" if loss.psnr is None else f"{loss.psnr:.1f} dB"
+        errors = (str(loss.max_error), f"{loss.mean_error:.3g}", psnr) if loss.copies else ("?", "?", "?")
+        names = (group.rule, group.modality or "-", f"{forms_of(group.stage)}, {group.stage.loss.words}")
+        table.add_row(*names, str(loss.copies), *errors, str(loss.reasons.total()))
+    terminal().print(table)
+    for reason, count in sum((group.measured.loss.reasons for group in lossy), Counter[str]()).items():
+        terminal().print(f"{count} of those measured would stay as they are: {reason}.", highlight=False)
 
 
 def _conclusion(found: Forecast, at: datetime, settings: Settings) -> str:
@@ -91,6 +113,8 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     told = [f"{done.encoded} encoded: {size(done.before)} became {size(done.after)}"]
     if done.encoded:
         told[0] += f" ({percent(done.after, done.before)})"
+    if done.lossy:
+        told.append(f"{done.lossy} of them with loss: the originals are in the trash")
     for count, meaning in (
         (done.moved, "moved to another store"),
         (done.no_gain, "stay as they are: no gain"),

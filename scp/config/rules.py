@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from scp.config.lossy import LossyStage, fault_of_forms, fault_of_match
 from scp.config.stores import StoreName
 from scp.config.values import (
     AeTitle,
@@ -18,11 +19,10 @@ from scp.config.values import (
     Table,
     duration,
     list_of_tables,
-    refuse_lossy,
 )
 
 
-class Stage(Table):
+class Stage(LossyStage):
     """One form, or several to choose from, and when it applies: ``after`` in seconds.
 
     ``forms`` is written ``form`` in the file; a stage without any is read with those of the one before it.
@@ -40,15 +40,18 @@ class Stage(Table):
     keep: Literal["first", "smallest"] = "first"
     budget_ms: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     shortcut: Switch = True
-    lossy: Annotated[Switch, AfterValidator(refuse_lossy)] = False
-    quality: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
-    max_error: Annotated[float | None, BeforeValidator(refuse_lossy)] = None
     store: StoreName | None = None
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not self.forms and not self.store:
             raise ValueError('has neither a form nor a store; give it, say, form = "htj2k"')
+        return self
+
+    @model_validator(mode="after")
+    def _may_be_lossy(self) -> Self:
+        if self.lossy and (fault := fault_of_forms(self, self.forms)):
+            raise ValueError(fault)
         return self
 
     @property
@@ -74,6 +77,8 @@ class Promotion(Stage):
     def _does_something(self) -> Self:
         if self.after is not None or self.after_access is not None:
             raise ValueError("applies at once; leave out `after` and `after_access`")
+        if self.lossy:
+            raise ValueError("brings an object back, so that nothing may be lost; leave out `lossy`")
         return self
 
 
@@ -88,6 +93,11 @@ def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     for number, stage in enumerate(stages):
         if number and stage.after is None and stage.after_access is None:
             raise ValueError(f"[{number}] has no time, but only [0] applies on receive; give it an `after`")
+        if stage.lossy and not (stage.after or stage.after_access):
+            raise ValueError(
+                f"[{number}] is lossy: objects are first kept as they came; give it an `after`, such as "
+                '"180d", in a later stage'
+            )
         if stage.store and not (stage.after or stage.after_access):
             raise ValueError(
                 f"[{number}].store: objects come in to the first store; name another in a later stage"
@@ -121,6 +131,12 @@ class PolicyRule(Table):
         AfterValidator(_with_what_they_take_over),
     ]
     on_access: Promotion | None = None
+
+    @model_validator(mode="after")
+    def _names_what_loses(self) -> Self:
+        if any(stage.lossy for stage in self.stages) and (fault := fault_of_match(self.match)):
+            raise ValueError(fault)
+        return self
 
     @property
     def on_receive(self) -> Stage:

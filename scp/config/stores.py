@@ -263,6 +263,7 @@ class StorageSettings(StoreSettings):
     backlog: Bytes = 2 * 10**9
     landing: Switch = True
     trash: Span = 30 * 86_400
+    originals: Span = 90 * 86_400
     high_watermark: Part = None
     low_watermark: Part = None
 

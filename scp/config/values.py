@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
@@ -279,13 +279,6 @@ def unique(
         return entries
 
     return check
-
-
-def refuse_lossy(value: Any) -> Any:
-    """Stops at any key that would make a form lossy."""
-    if value is not None and value is not False:
-        raise ValueError("lossy forms are not available in this version; leave the key out")
-    return value
 
 
 AeTitle = Annotated[str, AfterValidator(ae_title)]

@@ -26,7 +26,11 @@ CLASS_NOT_SUPPORTED = 0x0122
 DUPLICATE_TRANSACTION = 0x0131
 RESOURCE_LIMITATION = 0x0213
 MEANINGS: tuple[tuple[int, str], ...] = (
-    (PROCESSING_FAILURE, "The stored file is not what was written, is missing, or cannot be read."),
+    (
+        PROCESSING_FAILURE,
+        "The stored file is not what was written, is missing, or cannot be read; or it is a lossy copy under "
+        "the UID of its original.",
+    ),
     (NO_SUCH_INSTANCE, "The instance is not held."),
     (CLASS_CONFLICT, "The instance is held under another SOP class."),
     (CLASS_NOT_SUPPORTED, "The instance is not held, and of no class that is stored."),
@@ -96,8 +100,10 @@ def judge(
     first (invariant 2). A reference names neither study nor patient: where several have an object with its
     UIDs, all of these must pass. ``unknown_too`` says whether objects of unknown SOP classes are stored.
     What is not held is looked for once more: another process may have acknowledged it a moment ago.
+    That an instance is promised is noted before it is looked at: from then on nothing makes it lossy.
     """
     committed, failed = [], []
+    promised = _promised(archive, commitment)
     has_waited = datetime.now(UTC) - commitment.received_at > _RECENT
     for reference in commitment.references:
         if stopped():
@@ -107,11 +113,37 @@ def judge(
             has_waited = True
             time.sleep(_SOON_SECONDS)
             reason = _fault(archive, reference, unknown_too)
+        if not reason and reference.sop_instance_uid not in promised:
+            reason = _promise(archive, reference) or _fault(archive, reference, unknown_too)
         if reason:
             failed.append((reference, reason))
         else:
             committed.append(reference)
     return Verdict(commitment.transaction_uid, tuple(committed), tuple(failed))
+
+
+def _promised(archive: Archive, commitment: Commitment) -> set[str]:
+    """The UIDs of a request that are held, noted as promised; none where the index does not answer.
+
+    Others are not noted: a peer may name what it likes.
+    """
+    uids = {one.sop_instance_uid for one in commitment.references} if not commitment.duplicate else set()
+    try:
+        held = {uid for uid in uids if archive.named(uid)}
+        archive.commitments.promises.add(held)
+    except OutOfResources:
+        return set()
+    return held
+
+
+def _promise(archive: Archive, reference: Reference) -> int:
+    """Note one more as promised, which was not held a moment ago; the Failure Reason where that fails."""
+    try:
+        archive.commitments.promises.add([reference.sop_instance_uid])
+    except OutOfResources as error:
+        _tell(reference, error)
+        return RESOURCE_LIMITATION
+    return 0
 
 
 def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
@@ -124,6 +156,9 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
         meant = [held for held in named if held.sop_class_uid == reference.sop_class_uid]
         if not meant:
             return CLASS_CONFLICT
+        if any(held.lossy_of == held.sop_instance_uid for held in meant):
+            _tell(reference, "a lossy copy has its UID, by a stage of the policy")
+            return PROCESSING_FAILURE
         for held in meant:
             archive.verify(archive.elsewhere.brought(held))
     except OutOfResources as error:
@@ -135,7 +170,7 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
     return 0
 
 
-def _tell(reference: Reference, error: Exception) -> None:
+def _tell(reference: Reference, error: Exception | str) -> None:
     log = structlog.get_logger("zscp")
-    told = error if str(error) else type(error).__name__
+    told = str(error) or type(error).__name__
     log.error("not committed", sop_instance=reference.sop_instance_uid, reason=told)

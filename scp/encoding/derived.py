@@ -2,8 +2,8 @@
 
 PS3.3 C.7.6.1.1.5: a compressed version of another image has Lossy Image Compression "01", DERIVED as the
 first value of Image Type, and a SOP Instance UID of its own where the other one was a DICOM image. PS3.3
-C.12.4.1 has it name that one. Nothing here knows of codestreams or of time: the same copy has the same
-header.
+C.12.4.1 has it name that one; a copy that keeps the UID (docs/decisions/0212) names none. Nothing here knows
+of codestreams or of time: the same copy has the same header.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scp.encoding.elements import CANONICAL, ITEM, element_header, walk
-from scp.model import LossyRule
+from scp.loss import LossyRule
 from scp.spool import Buffer
 
 Change = tuple[bytes, bytes]  # VR and value
@@ -54,6 +54,7 @@ class Derivation:
 def uid_of_copy(source: Source, codec: str, transfer_syntax: str, rule: LossyRule) -> str:
     """The SOP Instance UID of a copy: the same for the same content, codec and rule (PS3.5 B.2)."""
     asked = f"quality {rule.quality} within {rule.max_error}"
+    asked += "" if rule.ratio is None else f" ratio {rule.ratio}"
     made_of = "\n".join((source.sop_instance_uid, source.sha256, codec, transfer_syntax, asked))
     return f"2.25.{uuid.uuid5(_NAMESPACE, made_of).int}"
 
@@ -81,11 +82,12 @@ def derived_header(
         _IMAGE_TYPE: (b"CS", _padded(_derived_type(value(_IMAGE_TYPE)))),
         _SOP_INSTANCE: (b"UI", _uid(done.sop_instance_uid)),
         _DESCRIPTION: (b"ST", _padded(_described(value(_DESCRIPTION), done.description))),
-        _SOURCE_IMAGES: sequence(_SOURCE_IMAGES, _source_item(source, lossy)),
         _DERIVATION: sequence(_DERIVATION, _item(_code("113040", "Lossy Compression"))),
         _LOSSY: (b"CS", b"01"),
         **_history(value(_RATIO), value(_METHOD), done),
     }
+    if done.sop_instance_uid != source.sop_instance_uid:  # an image is no source of itself
+        changes[_SOURCE_IMAGES] = sequence(_SOURCE_IMAGES, _source_item(source, lossy))
     for tag in _FUNCTIONAL_GROUPS:
         if tag in held:
             changes[tag] = b"SQ", _FRAME_TYPE.sub(_derived_frame, value(tag))

@@ -19,13 +19,14 @@ from scp.encoding.elements import PIXEL_DATA
 from scp.encoding.encapsulating import encoded_frame
 from scp.encoding.fragments import Frames, frames_within
 from scp.encoding.headers import Header
-from scp.encoding.lossy import frame_with_loss
+from scp.encoding.lossy_frames import frame_with_loss
 from scp.encoding.native_frames import described_sizes, holds_native_frames
 from scp.encoding.one_frame import FLOATS, from_codestream
 from scp.encoding.padding import padding_of
 from scp.encoding.pixels import Frame, PixelFormat, bits_of, frame_of, native_bytes
 from scp.errors import CannotDecode, CannotEncode
-from scp.model import LossyRule, Restoration
+from scp.loss import LossyRule
+from scp.model import Restoration
 from scp.spool import Buffer
 from scp.syntaxes import (
     BIG_ENDIAN,

@@ -46,6 +46,7 @@ class Padding:
     high: int = 0
     _padding: _Extent = field(default_factory=_Extent)
     _image: _Extent = field(default_factory=_Extent)
+    _nearest: int = 1 << 32  # how far from padding the closest sample of the image was
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, frame: Frame, back: Frame) -> None:
@@ -53,9 +54,19 @@ class Padding:
         if self.low is None:
             return
         is_padding = np.greater_equal(frame, self.low) & np.less_equal(frame, self.high)
+        image = frame[~is_padding].astype("<i8")
+        apart = np.maximum(self.low - image, image - self.high).min(initial=self._nearest)
         with self._lock:
             self._padding.take(back[is_padding])
             self._image.take(back[~is_padding])
+            self._nearest = min(self._nearest, int(apart))
+
+    def check_apart(self, error: int) -> None:
+        """Raises CannotEncode where a sample of the image was within ``error`` of padding."""
+        if self._nearest <= error:
+            raise CannotEncode(
+                f"a sample of the image is {self._nearest} from padding, within the error of {error}"
+            )
 
     def changes(self, form: PixelFormat) -> dict[int, tuple[bytes, bytes] | None]:
         """The elements that describe the padding now. Raises CannotEncode where it mixes with the image."""

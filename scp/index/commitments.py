@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import Engine, RowMapping, delete, insert, select, update
 
 from scp.index.clock import here, there
 from scp.index.schema import COMMITMENT
+from scp.index.sql_promises import SqlPromises
 from scp.index.sql_queue import SqlClaimedQueue
+from scp.index.writer import Writer
 from scp.model import Commitment, Reference
 
 
@@ -20,6 +22,10 @@ class SqlCommitments(SqlClaimedQueue[Commitment]):
     peer = COMMITMENT.c.calling_aet
     urgency = (COMMITMENT.c.due,)
     order = (COMMITMENT.c.id,)
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        super().__init__(engine, writer)
+        self.promises = SqlPromises(engine, writer)
 
     def add(self, commitment: Commitment) -> Commitment | None:
         """See :meth:`scp.index.queue.Commitments.add`."""

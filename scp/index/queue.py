@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from scp.errors import OutOfResources
+from scp.index.promises import Promises
 from scp.model import Commitment, Instance, QueuedSend, SendState
 
 # After so long another process takes over from a dead one; a claim in use is renewed three times in it.
@@ -138,6 +139,10 @@ class ClaimedQueue(Renewed, Protocol[Row]):
 
 class Commitments(ClaimedQueue[Commitment], Protocol):
     """Requests for storage commitment whose result is not reported yet (PS3.4 J.3)."""
+
+    @property
+    def promises(self) -> Promises:
+        """For which instances a result was reported that promises their safekeeping."""
 
     def add(self, commitment: Commitment) -> Commitment | None:
         """Record a request, claimed by its ``holder`` until ``due`` if it has one.

@@ -84,6 +84,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "refused": "",
     "stored_xxh3": "",
     "dataset_at": "0",
+    "lossy_of": "",
+    "no_loss": "",
     "patient_id": "",
     "issuer_of_patient_id": "",
 }
@@ -197,6 +199,8 @@ COMMITMENT = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("fault", TEXT, nullable=False, server_default=""),
 )
+# The SOP instances for which a storage commitment was answered, or is about to be: never kept with loss.
+COMMITTED = Table("committed", METADATA, Column("sop_instance_uid", TEXT, primary_key=True))
 SEND_QUEUE = Table(
     "outgoing",  # the table's first name; another one would need a migration
     METADATA,

@@ -22,6 +22,7 @@ from scp.config.settings import Settings
 from scp.errors import ObjectMissing, SeveralPatients
 from scp.lifecycle.auditing import DeletionAudit
 from scp.lifecycle.deletion import Deletion, Removal
+from scp.lifecycle.loss_audit import LossAudit
 from scp.lifecycle.recompress import Recompressed, recompress
 from scp.lifecycle.sending import AskedToSend, send
 from scp.lifecycle.transfer import plain_file, zipped
@@ -92,14 +93,19 @@ class ObjectActions:
         return verify(self._archive, instances, deep)
 
     def recompress(
-        self, instances: Iterable[Instance], now: bool = False, progress: Progress = _SILENT
+        self,
+        instances: Iterable[Instance],
+        now: bool = False,
+        progress: Progress = _SILENT,
+        who: Who = (),
     ) -> Recompressed:
         """Carry out the stages that are due of some instances; with ``now`` all of them, whatever their age.
 
         With ``now``, what was refused is tried again. Raises OutOfResources; what was done until then stays.
         """
         clock = (lambda: inf) if now else time.time
-        return recompress(self._archive, instances, clock, progress, again=now)
+        audit = LossAudit(self._trail, who)
+        return recompress(self._archive, instances, clock, progress, again=now, audit=audit)
 
     # -- deleted, and kept from that ---------------------------------------------------------------------
 

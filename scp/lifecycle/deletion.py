@@ -28,6 +28,7 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.auditing import DeletionAudit, Done
+from scp.lifecycle.undo_loss import undo_loss
 from scp.model import Instance, Query, QueryKey
 from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
@@ -199,8 +200,8 @@ class Deletion:
     def restore(self, entries: Iterable[Trashed], replace: bool = False) -> Iterator[Trashed]:
         """Restore objects, and yield each one when it is back.
 
-        With ``replace``, other content that was received since then goes to the trash instead. Where the same
-        content was received again, the object is back already.
+        With ``replace``, other content that was received since then goes to the trash instead; so does the
+        lossy copy of an original. Where the same content was received again, the object is back already.
         Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
         """
         back: list[Trashed] = []
@@ -214,6 +215,7 @@ class Deletion:
 
     def _restore(self, one: Trashed, replace: bool) -> None:
         held = self._archive.current(one.identity)
+        replace = replace or (bool(one.lossy_copy) and held is not None and bool(held.lossy_of))
         if replace and held is not None and held.received_sha256 != one.received_sha256:
             self.delete([held], "replaced by what was restored from the trash")
         with self.trash.lock():
@@ -237,7 +239,20 @@ class Deletion:
                 raise DuplicateRejected(f"{one.sop_instance_uid} is held; delete that one first")
             self._archive.record_rows([(instance, facts.attributes)])
             self._archive.sync()
+        if one.lossy_copy:
+            undo_loss(self._archive, one.identity)
+            self._remove_copy(one)
         self.trash.drop(one)
+
+    def _remove_copy(self, original: Trashed) -> None:
+        """Move the lossy copy of a restored original to the trash. The caller has locked it."""
+        named = self._archive.named(original.lossy_copy)
+        copies = [held for held in named if held.lossy_of == original.sop_instance_uid]
+        copies = [held for held in copies if held.identity[1:] == original.identity[1:]]
+        if copies:
+            done, reason = Done(), "its original was restored from the trash"
+            self._delete(copies, reason, done)
+            self._audit.done(done, self._holds_any, reason)
 
     def add_hold(self, hold: Hold) -> None:
         """Put something under a hold. The caller has locked the trash: nothing is deleted meanwhile."""
@@ -250,9 +265,16 @@ class Deletion:
             self.holds.remove([one])
             self._audit.hold_removed(one)
 
-    def purge(self, before: float) -> list[Trashed]:
-        """Remove for good what went to the trash until ``before``, in seconds since 1970."""
-        return self.purge_entries(self.trash.entries(GONE, before))
+    def purge(self, before: float, originals_before: float | None = None) -> list[Trashed]:
+        """Remove for good what went to the trash until ``before``, in seconds since 1970.
+
+        Originals of lossy copies have a time of their own, where that is given.
+        """
+        of_originals = before if originals_before is None else originals_before
+        found = self.trash.entries(GONE, max(before, of_originals))
+        return self.purge_entries(
+            one for one in found if one.at <= (of_originals if one.lossy_copy else before)
+        )
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
         """Remove entries for good, but for those not fully deleted yet, or under a hold by now."""

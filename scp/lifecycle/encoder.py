@@ -30,6 +30,7 @@ from scp.background.loop import Task
 from scp.background.parallel import yield_to_others
 from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectRefused, ZscpError
 from scp.index.queue import Lease, claimed
+from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.recovery import Recovered, take_up_landed
 from scp.lifecycle.stages import Stages, first_bytes, replaced
@@ -74,6 +75,7 @@ class Encoder(Task):
         first: bool = True,
         clock: Callable[[], float] = time.monotonic,
         quiet: float = QUIET_SECONDS,
+        audit: LossAudit = NOT_AUDITED,
     ) -> None:
         super().__init__(bell)
         self._archive, self._pace, self._first, self._eager, self._clock = archive, pace, first, eager, clock
@@ -82,7 +84,7 @@ class Encoder(Task):
         self._training = Automatic(archive)
         self._put_off: dict[str, float] = {}  # until when, by the monotonic clock
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encoder", initializer=yield_to_others)
-        self._stages = Stages(archive, owner, self._pool)
+        self._stages = Stages(archive, owner, self._pool, audit=audit)
         self._claimant = f"pending/{owner}"
 
     def stop(self) -> None:

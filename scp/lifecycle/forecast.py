@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scp.archive.archive import Archive
+from scp.archive.replacement import Change
 from scp.background.alone import alone
 from scp.background.progress import Progress
 from scp.config.rules import Stage
@@ -27,14 +29,44 @@ _SAMPLES = 8
 
 
 @dataclass(slots=True)
+class MeasuredLoss:
+    """What ``copies`` of a few objects lost; ``reasons`` counts why others would stay as they are.
+
+    Errors are in sample values: the largest of all, the mean of their means, and the least PSNR in dB; None
+    where no sample was off.
+    """
+
+    copies: int = 0
+    max_error: int = 0
+    mean_errors: float = 0.0
+    psnr: float | None = None
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def mean_error(self) -> float:
+        """The mean error."""
+        return self.mean_errors / max(self.copies, 1)
+
+    def add(self, other: MeasuredLoss) -> None:
+        """Add another's figures to these."""
+        self.copies += other.copies
+        self.max_error = max(self.max_error, other.max_error)
+        self.mean_errors += other.mean_errors
+        known = [one.psnr for one in (self, other) if one.psnr is not None]
+        self.psnr = min(known, default=None)
+        self.reasons += other.reasons
+
+
+@dataclass(slots=True)
 class MeasuredStage:
-    """What measuring a few objects gave: bytes, and seconds of one core."""
+    """What measuring a few objects gave: bytes, seconds of one core, and the loss of a lossy stage."""
 
     objects: int = 0
     received_size: int = 0
     stored_size: int = 0
     saved: int = 0
     seconds: float = 0.0
+    loss: MeasuredLoss = field(default_factory=MeasuredLoss)
 
     def add(self, other: MeasuredStage) -> None:
         """Add another's figures to these."""
@@ -43,6 +75,7 @@ class MeasuredStage:
         self.stored_size += other.stored_size
         self.saved += other.saved
         self.seconds += other.seconds
+        self.loss.add(other.loss)
 
 
 @dataclass(slots=True)
@@ -135,8 +168,17 @@ def _measured(archive: Archive, one: Instance, now: float) -> MeasuredStage:
     with alone("cannot be measured", sop_instance=one.sop_instance_uid):
         change = archive.encode(one, now)
         saved = one.stored_size - change.after.stored_size
-        return MeasuredStage(1, one.received_size, one.stored_size, saved, thread_time() - started)
+        seconds, lost = thread_time() - started, _loss(change)
+        return MeasuredStage(1, one.received_size, one.stored_size, saved, seconds, lost)
     return MeasuredStage()
+
+
+def _loss(change: Change) -> MeasuredLoss:
+    if (loss := change.loss) is not None:
+        return MeasuredLoss(1, loss.max_error, loss.mean_error, loss.psnr)
+    if change.stage is not None and change.stage.lossy and change.after.no_loss:
+        return MeasuredLoss(reasons=Counter([change.after.no_loss]))
+    return MeasuredLoss()
 
 
 def _estimate(groups: Sequence[ForecastGroup]) -> None:

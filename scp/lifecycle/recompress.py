@@ -16,6 +16,7 @@ from scp.archive.replacement import Change
 from scp.background.parallel import yield_to_others
 from scp.background.progress import Progress
 from scp.index.index import PolicyRow
+from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
@@ -34,7 +35,8 @@ class Recompressed:
 
     Bytes ``before`` and ``after`` are those of objects with a new form; ``seconds`` are those of cores.
 
-    ``left`` are those that could not be read, and those that another process still works on.
+    ``lossy`` of them are lossy copies now, by a stage that asks for that. ``left`` are those that could not
+    be read, and those that another process still works on.
     """
 
     encoded: int = 0
@@ -45,6 +47,7 @@ class Recompressed:
     before: int = 0
     after: int = 0
     seconds: float = 0.0
+    lossy: int = 0
 
 
 def recompress(
@@ -53,6 +56,7 @@ def recompress(
     now: Callable[[], float],
     progress: Progress,
     again: bool = False,
+    audit: LossAudit = NOT_AUDITED,
 ) -> Recompressed:
     """Carry out what is due at ``now``, of some instances or, without any, of all.
 
@@ -70,7 +74,7 @@ def recompress(
     busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
     with ThreadPoolExecutor(os.cpu_count() or 1, "recompress", initializer=yield_to_others) as pool:
-        stages = Stages(archive, owner, pool, now)
+        stages = Stages(archive, owner, pool, now, audit=audit)
         try:
             _carry_out(stages, _due(archive, named, now), done, busy, progress)
             until = time.monotonic() + _PATIENCE_SECONDS
@@ -91,8 +95,10 @@ def _let_try(archive: Archive, instances: Sequence[Instance]) -> None:
         if one.refused:
             archive.trials.allow(one)
         done = stages.get(one.stage)
-        if done is not None and one.form in LAST_RESORTS and one.form not in done.forms:
-            again.append(Change(one, replace(one, stage=NO_STAGE, outcome="", refused="")))
+        unencoded = done is not None and one.form in LAST_RESORTS and one.form not in done.forms
+        if one.no_loss or (unencoded and not one.lossy_of):
+            allowed = replace(one, stage=NO_STAGE, outcome="", refused="", no_loss="")
+            again.append(Change(one, allowed))
     archive.replace(again)
 
 
@@ -111,6 +117,7 @@ def _carry_out(
                 done.moved += 1
             elif change.data is not None:
                 done.encoded += 1
+                done.lossy += change.loss is not None
                 done.before += change.before.stored_size
                 done.after += change.after.stored_size
             elif change.stage is not None:

@@ -97,7 +97,8 @@ class Retention(Task):
                     return
                 self._delete(study)
             self._looked = now
-        self._deletion.purge(max(now, self._clock.now()) - self._settings().storage.trash)
+        storage, at = self._settings().storage, max(now, self._clock.now())
+        self._deletion.purge(at - storage.trash, at - storage.originals)
 
     def plan(self, now: float) -> RetentionPlan:
         """What the rules allow to be deleted at ``now``. Raises OutOfResources."""
@@ -120,12 +121,16 @@ class Retention(Task):
         return RetentionPlan(tuple(going(studies.whole(), self._excess())), held, schedule.rows())
 
     def _excess(self) -> int:
-        """Bytes to free. What is in the trash counts as free: it will be, when it is purged."""
+        """Bytes to free. What is in the trash counts as free: it will be, when it is purged.
+
+        Not so originals of lossy copies, which stay for long.
+        """
         storage = self._settings().storage
         if storage.high_watermark is None:
             return 0
         used, total = self._usage(storage.path)
-        trashed = sum(one.size for one in self._deletion.trash.entries() if not store_of(one.key))
+        entries = self._deletion.trash.entries()
+        trashed = sum(one.size for one in entries if not one.lossy_copy and not store_of(one.key))
         return excess_of(used - trashed, total, storage.high_watermark, storage.low_watermark)
 
     def _rule(self, standing: PolicyRow) -> RetentionRule | None:

@@ -22,6 +22,7 @@ from scp.archive.replacement import Change
 from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.queue import LEASE_SECONDS, Lease, claimed
+from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.objects.names import store_of
@@ -63,8 +64,9 @@ class Stages:
         pool: Executor,
         now: Callable[[], float] = time.time,
         lease_seconds: float = LEASE_SECONDS,
+        audit: LossAudit = NOT_AUDITED,
     ) -> None:
-        self._archive = archive
+        self._archive, self._audit = archive, audit
         self._index, self._claims = archive.stages, archive.claims
         self._owner = owner
         self._pool = pool
@@ -131,9 +133,11 @@ class Stages:
             failed.append(uid)
             structlog.get_logger("zscp").error("not put in its place", sop_instance=uid, reason=str(error))
 
+        made = [one.change for one in done if one.change is not None]
         found: list[Change] = []
         try:
-            for store, changes in _by_store(one.change for one in done if one.change is not None):
+            found += self._lossy(made, not_taken)
+            for store, changes in _by_store(change for change in made if change.loss is None):
                 found += self._taken(store, changes, not_taken)
         finally:
             if failed:
@@ -144,6 +148,22 @@ class Stages:
             cpu=begun.cpu + sum(one.cpu for one in done),
             failed=begun.failed + len(failed),
         )
+
+    def _lossy(self, changes: list[Change], not_taken: NotTaken) -> list[Change]:
+        """Those of the changes that put a lossy copy in its place, one by one."""
+        taken = []
+        for change in changes:
+            if change.loss is None:
+                continue
+            try:
+                self._archive.losses.replace(change)
+            except Exception as error:  # noqa: BLE001 - the original stays, and no other object waits for it
+                not_taken(change, error)
+                continue
+            self._archive.forget_decoded([change.before])
+            taken.append(change)
+        self._audit.lost(taken)
+        return taken
 
     def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:
         """The changes that were put in place; none where a store other than the first takes nothing.

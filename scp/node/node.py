@@ -90,7 +90,7 @@ class Node:
         tasks: list[Task] = [Prefetcher(self.archive, self._forwarding), memory_watch()]
         tasks += guards(self.archive, end, counts=self._alone)
         if self._alone:
-            tasks.insert(0, encoder(self.archive, self._current, bells.encoder))
+            tasks.insert(0, encoder(self.archive, self._current, bells.encoder, trail=self._trail))
             figures = NodeFigures(counting.current())
             tasks += background(self.archive, self._current, bells, pauses, self._trail, figures=figures)
             tasks.append(Heartbeat(self.archive, self._current, self._start))

@@ -121,7 +121,7 @@ class ObjectJobs:
         def work(job: Job) -> RecompressResult:
             done = Recompressed()
             for some in _portions(instances, job, job.advance):
-                found = asdict(self._objects.recompress(some, now, _EndsWith(job)))
+                found = asdict(self._objects.recompress(some, who, now, _EndsWith(job)))
                 done = Recompressed(**{key: value + found[key] for key, value in asdict(done).items()})
                 job.result = converted(RecompressResult, done)
             return converted(RecompressResult, done)

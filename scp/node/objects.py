@@ -155,13 +155,17 @@ class NodeObjects:
         return self._actions.verify(instances, deep)
 
     def recompress(
-        self, instances: list[Instance], now: bool = False, progress: Progress = _SILENT
+        self,
+        instances: list[Instance],
+        user: User,
+        now: bool = False,
+        progress: Progress = _SILENT,
     ) -> Recompressed:
         """Carry out the stages that are due, or ``now`` all of them; it may take long.
 
         What ``progress`` raises ends it soon; what was done until then stays.
         """
-        return self._actions.recompress(instances, now, progress)
+        return self._actions.recompress(instances, now, progress, self._who(user))
 
     def delete(self, portions: Iterable[list[Instance]], reason: str, user: User) -> Iterator[Removal]:
         """Move objects to the trash, but for those under a hold; says of each portion what came of it."""

@@ -19,10 +19,10 @@ from scp import telemetry
 from scp.background.progress import Silent
 from scp.config.settings import Settings
 from scp.errors import ZscpError, public
-from scp.lifecycle.forecast import Forecast, ForecastGroup, forecast
+from scp.lifecycle.forecast import Forecast, ForecastGroup, MeasuredLoss, forecast
 from scp.node.build import open_archive
 from scp.policy.wording import forms_of
-from scp.web.plans import PlanGroup, PlanMeasured, PlanReport
+from scp.web.plans import PlanGroup, PlanLoss, PlanMeasured, PlanReport
 
 REPORT = TypeAdapter(PlanReport)
 # How long objects are measured: half of what ``zscp plan`` takes.
@@ -49,9 +49,18 @@ def _group(one: ForecastGroup) -> PlanGroup:
         one.saved,
         one.stage.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         PlanMeasured(
-            measured.objects, measured.received_size, measured.stored_size, measured.saved, measured.seconds
+            measured.objects,
+            measured.received_size,
+            measured.stored_size,
+            measured.saved,
+            measured.seconds,
+            _loss(measured.loss) if one.stage.lossy else None,
         ),
     )
+
+
+def _loss(found: MeasuredLoss) -> PlanLoss:
+    return PlanLoss(found.copies, found.max_error, found.mean_error, found.psnr, dict(found.reasons))
 
 
 def plan_now(settings: Settings) -> PlanReport:

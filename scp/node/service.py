@@ -178,7 +178,7 @@ class Service:
 
         def tasks(archive: Archive, settings: Current, trail: AuditTrail) -> list[Task]:
             return [
-                encoder(archive, settings, self._bells.encoder),
+                encoder(archive, settings, self._bells.encoder, trail=trail),
                 *guards(archive, _end, counts=True),
                 *background(archive, settings, self._bells, trail=trail, figures=self._figures),
                 Heartbeat(archive, settings, self._start, self._seats),
@@ -194,8 +194,8 @@ class Service:
         """Carries out later stages beside the encoder."""
         bell = Doorbell()
 
-        def tasks(archive: Archive, settings: Current, _: AuditTrail) -> list[Task]:
-            return [encoder(archive, settings, bell, number), *guards(archive, _end, counts=False)]
+        def tasks(archive: Archive, settings: Current, trail: AuditTrail) -> list[Task]:
+            return [encoder(archive, settings, bell, number, trail), *guards(archive, _end, counts=False)]
 
         return BackgroundProcess(self.settings, self._reread, bell, tasks)
 

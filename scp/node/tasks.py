@@ -17,6 +17,7 @@ from scp.lifecycle.encoder import QUIET_BESIDE_SERVERS, QUIET_SECONDS, Encoder
 from scp.lifecycle.guard import LOOK_SECONDS as GUARD_SECONDS
 from scp.lifecycle.guard import Guard
 from scp.lifecycle.history import HistoryKeeper, TrafficWriter
+from scp.lifecycle.loss_audit import by_itself
 from scp.lifecycle.lost_commits import LOOK_SECONDS as COMMITS_SECONDS
 from scp.lifecycle.lost_commits import LostCommits
 from scp.lifecycle.name_indexing import NameIndexing
@@ -47,7 +48,9 @@ class Bells:
     forwarder: Doorbell = field(default_factory=Doorbell)
 
 
-def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1) -> Encoder:
+def encoder(
+    archive: Archive, settings: Current, bell: Doorbell, number: int = 1, trail: AuditTrail = NO_TRAIL
+) -> Encoder:
     """One of the processes that carry out stages; the first also encodes what is pending.
 
     Each has the name that its predecessor had, so that it takes over what that one had claimed.
@@ -56,7 +59,8 @@ def encoder(archive: Archive, settings: Current, bell: Doorbell, number: int = 1
     eager, owner = chosen.storage.backlog // _EAGER, _owner(archive, chosen, number)
     beside_servers = chosen.storage.in_bucket or chosen.index.path is None
     quiet = QUIET_BESIDE_SERVERS if beside_servers else QUIET_SECONDS
-    return Encoder(archive, bell, eager, lambda: _pace(settings()), owner, number == 1, quiet=quiet)
+    pace, audit = (lambda: _pace(settings())), by_itself(trail, chosen.node.aet)
+    return Encoder(archive, bell, eager, pace, owner, number == 1, quiet=quiet, audit=audit)
 
 
 def background(

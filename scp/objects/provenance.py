@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 from scp.errors import ObjectDamaged
+from scp.loss import Loss
 from scp.model import Attempt, AttemptOutcome, JpegLayout, Provenance, Restoration
 
 VERSION = 1
@@ -40,6 +41,7 @@ def encoded(provenance: Provenance) -> bytes:
         "given": dict(provenance.given),
         "restore": _restoration(provenance.restoration),
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
+        "loss": _loss(provenance.loss),
     }
     text = json.dumps(
         {k: v for k, v in fields.items() if v or k in _ALWAYS}, separators=(",", ":"), ensure_ascii=False
@@ -79,6 +81,7 @@ def _read(fields: dict[str, Any]) -> Provenance:
         even=fields.get("even") is True,
         given=_read_given(fields.get("given")),
         xxh3=text("xxh3"),
+        loss=_read_loss(fields.get("loss")),
     )
 
 
@@ -171,4 +174,41 @@ def _read_attempt(fields: dict[str, Any]) -> Attempt:
         reason=_text(fields, "reason"),
         size=_count(fields.get("size", 0)),
         seconds=float(fields.get("seconds", 0.0)),
+    )
+
+
+def _loss(loss: Loss | None) -> dict[str, Any]:
+    """What was lost, by short names; ``instance`` to ``size`` are of the original."""
+    if loss is None:
+        return {}
+    psnr = {} if loss.psnr is None else {"psnr": loss.psnr}
+    return {
+        "instance": loss.sop_instance_uid,
+        "syntax": loss.transfer_syntax,
+        "sha256": loss.sha256,
+        "size": loss.size,
+        "rule": loss.rule,
+        "at": loss.at.isoformat(),
+        "ratio": loss.ratio,
+        "max": loss.max_error,
+        "mean": loss.mean_error,
+        **psnr,
+    }
+
+
+def _read_loss(fields: dict[str, Any] | None) -> Loss | None:
+    if not fields:
+        return None
+    text = partial(_text, fields, required=True)
+    return Loss(
+        sop_instance_uid=text("instance"),
+        transfer_syntax=text("syntax"),
+        sha256=text("sha256"),
+        size=_count(fields["size"]),
+        rule=text("rule"),
+        at=_moment(text("at")),
+        ratio=float(fields["ratio"]),
+        max_error=_count(fields["max"]),
+        mean_error=float(fields["mean"]),
+        psnr=float(fields["psnr"]) if "psnr" in fields else None,
     )

@@ -8,13 +8,12 @@ there are two notes: the later state counts. A bucket has no locks: writers have
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from heapq import nlargest
 
 from scp.errors import ObjectDamaged, ObjectMissing
@@ -158,7 +157,7 @@ class BucketCan:
         return _Listed(latest, written, [f"{FOLDER}/{name}.json" for name in before] + alone)
 
     def _note(self, one: Trashed) -> None:
-        self._notes.write(_name(one.id, one.state), json.dumps(asdict(one)))
+        self._notes.write(_name(one.id, one.state), one.note)
 
     def _read(self, name: str) -> Trashed | str | None:
         known, _, state = name.partition(".")

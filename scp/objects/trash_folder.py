@@ -6,12 +6,11 @@ the folder, which ends with their process.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from heapq import nlargest
 from pathlib import Path
 
@@ -142,7 +141,7 @@ class FolderCan:
 
     def _note(self, one: Trashed) -> None:
         fresh = self._folder / f"{one.id}.new"
-        fresh.write_text(json.dumps(asdict(one)), encoding="utf-8")
+        fresh.write_text(one.note, encoding="utf-8")
         sync_file(fresh)
         fresh.rename(self._sidecar(one))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from scp.identity import Identity
@@ -28,6 +28,7 @@ class Trashed:
     """A deleted object: ``key`` is the one that it had, ``size`` in bytes, ``at`` in seconds since 1970.
 
     ``uids`` are its unique keys, by level, and the ``ISSUER`` of its Patient ID, which a hold may name.
+    ``lossy_copy`` is the SOP Instance UID of what a stage kept in its place; it is purged in its own time.
     """
 
     key: str
@@ -40,6 +41,15 @@ class Trashed:
     received_sha256: str = ""
     id: str = ""
     state: State = "going"
+    lossy_copy: str = ""
+
+    @property
+    def note(self) -> str:
+        """It as JSON; without what only later versions know, where that is empty."""
+        fields = asdict(self)
+        if not self.lossy_copy:
+            del fields["lossy_copy"]
+        return json.dumps(fields)
 
     @property
     def identity(self) -> Identity:
@@ -54,7 +64,10 @@ def trashed_in(text: str, **known: str) -> Trashed | str:
         found = Trashed(**{**json.loads(text), **known})
     except (ValueError, TypeError, RecursionError) as error:
         return not_written(error)
-    texts = (found.key, found.sop_instance_uid, found.study_instance_uid, found.reason, found.received_sha256)
+    texts = (
+        *(found.key, found.sop_instance_uid, found.study_instance_uid),
+        *(found.reason, found.received_sha256, found.lossy_copy),
+    )
     sound = all(isinstance(text, str) for text in (*texts, *found.uids)) if _has_shape(found) else False
     return found if sound and found.state in STATES else not_written("its values are of other kinds")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scp.config.peers import Peer
-from scp.model import LossyRule, SyntaxPreference
+from scp.loss import LossyRule
+from scp.model import SyntaxPreference
 from scp.syntaxes import LOSSY, TABLE, Content
 
 # What a thin line gets when its peer states no preference: the smallest first,

@@ -33,6 +33,7 @@ def made_in_words(stage: Stage) -> str:
     """What a stage makes of an object, whenever it applies, such as ``jpegxl (effort 7) in deep``."""
     told = [f"{key} {value}" for key in ("effort", "level", "wrap") if (value := getattr(stage, key))]
     told += ["dictionary"] if stage.dictionary else []
+    told += [f"lossy: {stage.loss.words}, {stage.uid} UID"] if stage.lossy else []
     told += ["smallest"] if stage.compares else []
     return f"{forms_of(stage)} ({', '.join(told)})" if told else forms_of(stage)
 

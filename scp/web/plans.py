@@ -8,14 +8,29 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class PlanLoss:
+    """What ``copies`` of a few objects lost, and why others would stay as they are, with their numbers.
+
+    Errors are in sample values; ``psnr`` is the least, in dB, None where no sample was off.
+    """
+
+    copies: int
+    max_error: int
+    mean_error: float
+    psnr: float | None
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanMeasured:
-    """What encoding a few objects gave: bytes, and seconds of one core."""
+    """What encoding a few objects gave: bytes, and seconds of one core; ``loss`` of a lossy stage."""
 
     objects: int
     received_size: int
     stored_size: int
     saved: int
     seconds: float
+    loss: PlanLoss | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from scp.config.rules import DEFAULT_POLICY, Stage
 from scp.config.settings import Settings
 from scp.config.values import byte_count, duration
 from scp.errors import ConfigurationError
+from scp.loss import LossyRule
 
 pytestmark = pytest.mark.quick
 
@@ -78,7 +79,12 @@ def test_the_shipped_file_loads_with_its_examples_uncommented(written: Any) -> N
     text = (CONF / "zscp.toml").read_text(encoding="utf-8")
     settings = written(re.sub(r"^#(?=[^\s#])", "", text.replace("\n#  {", "\n {"), flags=re.MULTILINE))
     assert [peer.aet for peer in settings.peer] == ["WORKSTATION1", "HOMEREAD", "WARDTABLET"]
-    assert [rule.name for rule in settings.policy] == ["mammography", "already compressed", "everything else"]
+    assert [rule.name for rule in settings.policy] == [
+        "mammography",
+        "old mammograms",
+        "already compressed",
+        "everything else",
+    ]
     assert settings.policy[0].stages[1].store == settings.tiers[0].name == "cold"
 
 
@@ -368,15 +374,9 @@ def test_a_private_transfer_syntax_can_be_matched(written: Any) -> None:
             "policy[0].stages[0].effort: must be greater than or equal to 1",
         ),
         ('[{ form = "zstd", wrap = "gzip" }]', 'must be "auto", "zstd" or "none", not "gzip"'),
-        (
-            '[{ form = "jpegls", lossy = true }]',
-            "stages[0].lossy: lossy forms are not available in this version",
-        ),
-        (
-            '[{ form = "jpegls", quality = 90 }]',
-            "stages[0].quality: lossy forms are not available in this version",
-        ),
-        ('[{ form = "jpegls", max_error = 2 }]', "stages[0].max_error: lossy forms are not available"),
+        ('[{ form = "jpegls", quality = 90 }]', "stages[0]: quality is part of a lossy stage"),
+        ('[{ form = "jpegls", max_error = 2 }]', "stages[0]: max_error is part of a lossy stage"),
+        ('[{ form = "jpegls", uid = "same" }]', "stages[0]: uid is part of a lossy stage"),
         ('[{ form = "htj2k", after = "30d" }]', "policy[0].stages: [0] must apply on receive"),
         ('[{ form = "htj2k", after_access = "0s" }]', "policy[0].stages: [0] must apply on receive"),
         ('[{ form = "htj2k" }, { form = "jpegxl" }]', "policy[0].stages: [1] has no time"),
@@ -388,6 +388,65 @@ def test_a_private_transfer_syntax_can_be_matched(written: Any) -> None:
 )
 def test_refused_stages(fault: Any, stages: str, expected: str) -> None:
     assert expected in fault(RULE + f"stages = {stages}")
+
+
+LOSSY_MATCH = 'match = { Modality = "MG" }\n'
+
+
+def _lossy(stage: str, match: str = LOSSY_MATCH) -> str:
+    first = '{ form = "received" }, { form = "htj2k", after = "0s" }'
+    return RULE + f"{match}stages = [{first}, {{ {stage} }}]"
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ('form = "jpeg2000", lossy = true, after = "1y"', "stages[2]: lossy = true needs max_error"),
+        ('lossy = true, max_error = 2, store = "cold", after = "1y"', "lossy = true needs a form"),
+        (
+            'form = "rle", lossy = true, max_error = 2, after = "1y"',
+            '"rle" has no lossy kind; those that have',
+        ),
+        ('form = "jpegls", lossy = true, quality = 9, after = "1y"', "jpegls has no quality"),
+        ('form = "jpeg2000", lossy = true, quality = 9, ratio = 3, after = "1y"', "a quality and a ratio"),
+        ('form = "jpeg2000", lossy = true, ratio = 1, after = "1y"', "ratio: must be greater than 1"),
+        ('form = "jpeg2000", lossy = true, max_error = 0, after = "1y"', "max_error: must be greater than"),
+        (
+            'form = "jpeg2000", lossy = true, max_error = 2, after = "0s"',
+            "[2] is lossy: objects are first kept",
+        ),
+        ('form = "jpeg2000", lossy = true, quality = 9, uid = "same", after = "1y"', "C.7.6.1.1.2"),
+        (
+            'form = "jpeg2000", lossy = true, max_error = 2, uid = "old", after = "1y"',
+            'must be "new" or "same"',
+        ),
+    ],
+)
+def test_refused_lossy_stages(fault: Any, stage: str, expected: str) -> None:
+    told = fault(_lossy(stage))
+    assert "policy[0]" in told
+    assert expected in told
+
+
+@pytest.mark.parametrize("match", ["", "match = {}\n", 'match = { Modality = "*" }\n'])
+def test_a_lossy_stage_names_what_it_applies_to(fault: Any, match: str) -> None:
+    stage = 'form = "jpeg2000", lossy = true, max_error = 2, after = "1y"'
+    assert "policy[0]: has a lossy stage, and no `match`" in fault(_lossy(stage, match))
+
+
+def test_nothing_is_brought_back_with_loss(fault: Any) -> None:
+    written = _lossy('form = "zstd", after = "1y"')
+    back = '\non_access = { form = "jpeg2000", lossy = true, max_error = 2 }'
+    assert "brings an object back, so that nothing may be lost" in fault(written + back)
+
+
+def test_a_lossy_stage(written: Any) -> None:
+    """Later stages of other stores keep what it makes."""
+    text = _lossy('form = "jpegls", lossy = true, max_error = 2, uid = "same", after = "1y"')
+    rule = written(text).policy[0]
+    assert rule.stages[2].loss == LossyRule(max_error=2)
+    assert [stage.lossy for stage in rule.stages] == [False, False, True]
+    assert rule.settled.forms == ("htj2k",)
 
 
 def test_two_rules_of_one_name_could_not_be_told_apart(fault: Any) -> None:

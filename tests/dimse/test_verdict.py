@@ -19,6 +19,12 @@ CT, PRIVATE, STANDARD = "1.2.840.10008.5.1.4.1.1.2", "1.3.6.1.4.1.99999.7.1", "1
 NOON = datetime(2026, 7, 27, 12, tzinfo=UTC)
 
 
+def _held(uid: str) -> SimpleNamespace:
+    """``lossy`` is a lossy copy under the UID of its original, ``copy`` one under a UID of its own."""
+    original = {"lossy": "lossy", "copy": "other"}.get(uid, "")
+    return SimpleNamespace(sop_class_uid=CT, sop_instance_uid=uid, lossy_of=original)
+
+
 class Archive:
     """Holds what is given, by UID; verifying raises what stands there."""
 
@@ -26,13 +32,15 @@ class Archive:
         self._held = held
         self.read: list[str] = []
         self.elsewhere = SimpleNamespace(brought=lambda one: one)  # there are no other nodes
+        self.promised: list[str] = []
+        self.commitments = SimpleNamespace(promises=SimpleNamespace(add=self.promised.extend))
 
     def named(self, uid: str) -> Any:
         if uid == "unanswered":
             raise OutOfResources("the index does not answer")
         if uid == "shared":  # of two patients
-            return [SimpleNamespace(sop_class_uid=CT, sop_instance_uid=one) for one in ("sound", "damaged")]
-        return [SimpleNamespace(sop_class_uid=CT, sop_instance_uid=uid)] if uid in self._held else []
+            return [_held(one) for one in ("sound", "damaged")]
+        return [_held(uid)] if uid in self._held else []
 
     def verify(self, held: Any) -> None:
         self.read.append(held.sop_instance_uid)
@@ -85,6 +93,42 @@ def test_reasons(sop_class: str, instance: str, reason: int) -> None:
         assert (judged.command["EventTypeID"], judged.failed) == (1, ())
         assert "FailedSOPSequence" not in told
         assert told.RetrieveAETitle == "ZSCP"
+
+
+def test_what_is_kept_with_loss_under_its_own_uid_is_not_what_was_sent() -> None:
+    """A copy with a UID of its own is an object as any other, and its original is not held."""
+    archive: Any = Archive(lossy=None, copy=None)
+    judged = judge(archive, asked((CT, "lossy"), (CT, "copy"), (CT, "other")), True, lambda: False)
+    assert judged is not None
+    assert [one.sop_instance_uid for one in judged.committed] == ["copy"]
+    assert [(one.sop_instance_uid, why) for one, why in judged.failed] == [
+        ("lossy", 0x0110),
+        ("other", 0x0112),
+    ]
+
+
+def test_what_is_promised_is_noted_before_it_is_looked_at() -> None:
+    """From then on no stage makes it lossy; what is not held is not noted, whatever a peer names."""
+    archive: Any = Archive(sound=None, damaged=ObjectDamaged("changed"))
+    noted: list[str] = []
+    look = archive.verify
+    archive.verify = lambda held: (noted.append(held.sop_instance_uid in archive.promised), look(held))
+    wanted = [(CT, "sound"), (CT, "x"), (CT, "damaged")]
+    assert judge(archive, asked(*wanted), True, lambda: False) is not None
+    assert noted == [True, True]
+    assert sorted(archive.promised) == ["damaged", "sound"]
+
+
+def test_without_a_note_nothing_is_promised() -> None:
+    archive: Any = Archive(sound=None)
+
+    def full(_: Any) -> None:
+        raise OutOfResources("no room")
+
+    archive.commitments.promises.add = full
+    judged = judge(archive, asked((CT, "sound")), True, lambda: False)
+    assert judged is not None
+    assert judged.failed == ((Reference(CT, "sound"), 0x0213),)
 
 
 def test_private_classes_where_they_are_not_stored() -> None:

@@ -39,7 +39,8 @@ from scp.encoding.derived import Derivation, Source, derived_header, derived_tra
 from scp.encoding.lossy import Copy, Stored, Way, copied, ways
 from scp.encoding.transcode import transcoding, ways_out
 from scp.errors import CannotEncode, CodecError
-from scp.model import LossyRule, Received, SyntaxPreference
+from scp.loss import LossyRule
+from scp.model import Received, SyntaxPreference
 from scp.objects import part10
 from scp.syntaxes import (
     DEFLATED,

@@ -384,7 +384,7 @@ def test_a_job_under_way_is_shown_and_stopped(page: MadePage, monkeypatch: pytes
         until(lambda: bool(progress.advance(0)), "it is stopped")
 
     monkeypatch.setattr(
-        objects.NodeObjects, "recompress", lambda me, some, now, progress: slow(me, some, progress)
+        objects.NodeObjects, "recompress", lambda me, some, who, now, progress: slow(me, some, progress)
     )
     answer = client.post("/objects/recompress", data={"uid": STUDY, "level": "STUDY"})
     assert answer.status_code == 303

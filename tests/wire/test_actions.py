@@ -72,7 +72,7 @@ def test_each_action_is_done_beside_a_running_node(beside: Beside, tmp_path: Pat
     assert {one.SOPInstanceUID for one in read} == {one.instance for one in SENT}
     assert [one.fault for one in objects.verify(all_of_it, deep=True)] == [""] * 4
 
-    done = objects.recompress(all_of_it, now=True)
+    done = objects.recompress(all_of_it, "ann", now=True)
     assert done.encoded + done.no_gain + done.cannot == 4
     assert done.left == 0
 

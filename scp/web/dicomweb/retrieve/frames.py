@@ -11,7 +11,7 @@ from scp.archive.archive import Archive
 from scp.archive.frames import OpenFrames
 from scp.encoding.codecs.resolutions import resolutions_of
 from scp.errors import NoLosslessWay
-from scp.model import LossyRule
+from scp.loss import LossyRule
 from scp.spool import Buffer, slices
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked

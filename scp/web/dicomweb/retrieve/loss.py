@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import json
 
-from scp.encoding.lossy import may_lose
-from scp.model import LossyRule
+from scp.encoding.lossy_frames import may_lose
+from scp.loss import LossyRule
 
 _SOP_CLASS, _DERIVATION, _LOSSY, _PIXELS = "00080016", "00082111", "00282110", "7FE00010"
 
 
-def _words(rule: LossyRule) -> str:
-    """What a rule asks for."""
-    asked = [f"quality {rule.quality:g}"] if rule.quality is not None else []
-    asked += [f"maximum error {rule.max_error}"] if rule.max_error is not None else []
-    return ", ".join(asked)
-
-
 def warning(base: str, rule: LossyRule) -> dict[str, str]:
     """The header that goes with frames that were coded with loss."""
-    return {"Warning": f'299 {base} "Coded with loss, as the [[peer]] entry has it: {_words(rule)}."'}
+    return {"Warning": f'299 {base} "Coded with loss, as the [[peer]] entry has it: {rule.words}."'}
 
 
 def told_in(metadata: bytes, rule: LossyRule) -> bytes:
@@ -36,7 +29,7 @@ def told_in(metadata: bytes, rule: LossyRule) -> bytes:
     if _PIXELS not in one or not may_lose(sop_class):
         return metadata
     before = next(iter(one.get(_DERIVATION, {}).get("Value", [])), "")
-    told = f"Frames may be coded with loss on their way: {_words(rule)}"
+    told = f"Frames may be coded with loss on their way: {rule.words}"
     one[_LOSSY] = {"vr": "CS", "Value": ["01"]}
     one[_DERIVATION] = {"vr": "ST", "Value": [f"{before}; {told}" if before else told]}
     return json.dumps(dict(sorted(one.items())), ensure_ascii=False, separators=(",", ":")).encode()

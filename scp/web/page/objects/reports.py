@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import StringConstraints
 
 from scp.background.jobs import JobProgress
+from scp.loss import Loss
 from scp.model import Attempt, Instance
 
 # No control character, and no backslash: it stands between several values.
@@ -110,6 +111,7 @@ class KeptProvenance:
     codec: str
     readable: bool
     fault: str
+    loss: Loss | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,10 @@ class HoldEntry:
 
 @dataclass(frozen=True, slots=True)
 class TrashEntry:
-    """A deleted object: ``key`` is that of its file before, ``at`` when it was deleted, ``size`` as kept."""
+    """A deleted object: ``key`` is that of its file before, ``at`` when it was deleted, ``size`` as kept.
+
+    ``lossy_copy`` is the SOP Instance UID of what a stage keeps in its place.
+    """
 
     key: str
     sop_instance_uid: str
@@ -246,6 +251,7 @@ class TrashEntry:
     received_sha256: str
     id: str
     state: str
+    lossy_copy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +298,7 @@ class RecompressResult:
     before: int
     after: int
     seconds: float
+    lossy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
