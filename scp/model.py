@@ -14,6 +14,7 @@ AttemptOutcome = Literal["kept", "refused", "wrong", "larger", "beaten", "skippe
 KeptOutcome = Literal["kept", "duplicate", "replaced", "discarded"]
 StageOutcome = Literal["", "no gain", "cannot"]
 SendState = Literal["waiting", "given up", "sent"]
+DICTIONARY_UNKNOWN = -1  # of a row: only the file says which zstd dictionary it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,10 @@ class Instance:
     sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins
     at ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
 
+    ``dictionary`` is the ID of the zstd dictionary that the file needs: 0 none, DICTIONARY_UNKNOWN where an
+    earlier version recorded the row. ``dictionary_tried`` is the one with which it was last packed, used or
+    not.
+
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.
     """
@@ -185,6 +190,8 @@ class Instance:
     refused: str = ""
     stored_xxh3: str = ""
     dataset_at: int = 0
+    dictionary: int = 0
+    dictionary_tried: int = 0
     patient_id: str = field(default="", compare=False, repr=False)
     issuer_of_patient_id: str = field(default="", compare=False, repr=False)
 

@@ -30,13 +30,15 @@ _MOST_LACKING = 10_000
 class Change:
     """An object's stored form, and the form that replaces it; no ``data`` if the file stays.
 
-    ``stage`` is the stage that was carried out, None if none was due.
+    ``stage`` is the stage that was carried out, None if none was due. With ``packs`` its form stays, and only
+    the frame around it was to be made again.
     """
 
     before: Instance
     after: Instance
     data: Buffer | None = None
     stage: Stage | None = None
+    packs: bool = False
 
     @property
     def moves(self) -> bool:
@@ -143,7 +145,7 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
     )
     data = part10.pack(replace(file, provenance=known))
     made = replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data))
-    return Change(instance, replace(made, stored_xxh3="", dataset_at=0), data)
+    return Change(instance, replace(made, stored_xxh3="", dataset_at=0, dictionary=0), data)
 
 
 def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:

@@ -38,7 +38,7 @@ from sqlalchemy.dialects import postgresql
 
 from scp.identity import Identity
 from scp.index.attributes import HELD_BY_TABLE, Attribute
-from scp.model import LEVELS, UNIQUE_KEYS, Instance
+from scp.model import DICTIONARY_UNKNOWN, LEVELS, UNIQUE_KEYS, Instance
 
 
 class Moment(TypeDecorator[datetime]):
@@ -84,6 +84,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "refused": "",
     "stored_xxh3": "",
     "dataset_at": "0",
+    "dictionary": str(DICTIONARY_UNKNOWN),
+    "dictionary_tried": "0",
     "patient_id": "",
     "issuer_of_patient_id": "",
 }

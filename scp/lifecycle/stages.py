@@ -22,6 +22,7 @@ from scp.archive.replacement import Change
 from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.queue import LEASE_SECONDS, Lease, claimed
+from scp.lifecycle.new_dictionaries import NewDictionaries
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.objects.names import store_of
@@ -53,7 +54,7 @@ class Round:
 class Stages:
     """Carries out stages in the name of ``owner``, which nobody else has.
 
-    ``now`` gives the time by which stages are due, where that is not the clock's.
+    ``now`` gives the time by which stages are due, where that is not the clock's; ``steady`` gives seconds.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Stages:
         pool: Executor,
         now: Callable[[], float] = time.time,
         lease_seconds: float = LEASE_SECONDS,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._archive = archive
         self._index, self._claims = archive.stages, archive.claims
@@ -70,6 +72,7 @@ class Stages:
         self._pool = pool
         self._now = now
         self._lease_seconds = lease_seconds
+        self._dictionaries = NewDictionaries(archive, steady)
         self._begun = False
         self._stopped = threading.Event()
 
@@ -79,9 +82,10 @@ class Stages:
 
     def plan(self) -> bool:
         """Plan some of what was last planned under another policy; False when there is none."""
+        self._dictionaries.look()
         archive = self._archive
         policy = archive.policy.fingerprint  # before its rules: new ones are not planned as old ones
-        planner = Planner(archive.policy.rules)
+        planner = Planner(archive.policy.rules, newest=archive.policy.newest)
         found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
         self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         if lacked := planner.lacked:

@@ -21,7 +21,7 @@ from scp.config.settings import Settings
 from scp.errors import ZscpError, public
 from scp.lifecycle.forecast import Forecast, ForecastGroup, forecast
 from scp.node.build import open_archive
-from scp.policy.wording import forms_of
+from scp.policy.wording import becomes_in_words
 from scp.web.plans import PlanGroup, PlanMeasured, PlanReport
 
 REPORT = TypeAdapter(PlanReport)
@@ -41,7 +41,7 @@ def _group(one: ForecastGroup) -> PlanGroup:
         one.rule,
         one.modality,
         one.form,
-        forms_of(one.stage),
+        becomes_in_words(one.stage, one.packs),
         one.objects,
         one.received_size,
         one.stored_size,
@@ -51,6 +51,7 @@ def _group(one: ForecastGroup) -> PlanGroup:
         PlanMeasured(
             measured.objects, measured.received_size, measured.stored_size, measured.saved, measured.seconds
         ),
+        one.packs,
     )
 
 

@@ -2,9 +2,10 @@
 
 ``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it. Its
 name has its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
-3.1.1.1.3), and the beginning of its SHA-256. It is never changed and never deleted: objects need it for as
-long as they exist. ``dictionaries/<SOP Class UID>/newest`` holds the name of the dictionary for new objects.
-It is written after that dictionary is durable, so no object can need one that a power cut takes away.
+3.1.1.1.3), and the beginning of its SHA-256. It is never changed, and removed only on request, when no object
+needs it any more (:mod:`scp.lifecycle.dictionary_use`). ``dictionaries/<SOP Class UID>/newest`` holds the
+name of the dictionary for new objects. It is written after that dictionary is durable, so no object can need
+one that a power cut takes away.
 """
 
 from __future__ import annotations
@@ -108,6 +109,11 @@ class Dictionaries:
         self._newest[sop_class_uid] = (now + _FRESH_SECONDS, found)
         return found
 
+    def newest_id(self, sop_class_uid: str) -> int:
+        """The ID of :meth:`newest`; 0 if there is none."""
+        found = self.newest(sop_class_uid)
+        return 0 if found is None else found.id
+
     def marked(self, sop_class_uid: str) -> str:
         """The key of the dictionary for new objects of a class, by the mark; empty if there is none."""
         try:
@@ -133,6 +139,16 @@ class Dictionaries:
         self._put(newest_key(sop_class_uid), key.rpartition("/")[2].encode())
         self._newest.pop(sop_class_uid, None)
         return next(_named([key]))
+
+    def remove(self, entry: DictionaryName) -> None:
+        """Remove a dictionary that nothing needs, and that is no newest one. Raises OutOfResources."""
+        self._store.delete(entry.key)
+        self._read.pop(entry.id, None)
+
+    def unmark(self, sop_class_uid: str) -> None:
+        """Let new objects of a class do without a dictionary; other processes do so within seconds."""
+        self._store.delete(newest_key(sop_class_uid))
+        self._newest.pop(sop_class_uid, None)
 
     def _put(self, key: str, content: bytes) -> None:
         self._store.put(key, content)
