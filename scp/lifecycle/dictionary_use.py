@@ -29,7 +29,7 @@ _HEADER = 18  # bytes of the longest header of a zstd frame (RFC 8878 3.1.1.1), 
 
 @dataclass(frozen=True, slots=True)
 class HeldDictionary:
-    """A dictionary of ``size`` bytes, and whether it is the ``newest`` of its class; ``use`` is what rows know."""
+    """A dictionary of ``size`` bytes, perhaps the ``newest`` of its class; ``use`` is what rows know."""
 
     entry: DictionaryName
     size: int

@@ -85,7 +85,7 @@ class Stages:
         self._dictionaries.look()
         archive = self._archive
         policy = archive.policy.fingerprint  # before its rules: new ones are not planned as old ones
-        planner = Planner(archive.policy.rules, newest=archive.policy.newest)
+        planner = Planner(archive.policy.rules, (), archive.policy.newest)
         found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
         self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         if lacked := planner.lacked:

@@ -21,7 +21,7 @@ def policy_in_words(rules: Sequence[PolicyRule]) -> tuple[str, ...]:
         "After 30 days it gets the smallest of JPEG XL, JPEG 2000 and JPEG-LS, if that is smaller; JPEG is"
         " then kept as JPEG XL that gives back the JPEG's own bytes.",
         "Objects of a SOP class that are mostly header share a zstd dictionary, which zscp trains; stored"
-        " ones are packed anew with it. Back up the folder `dictionaries`, too: they cannot be read without it.",
+        " ones are packed anew with it. Back up the folder `dictionaries`: they cannot be read without it.",
         "Nothing is lossy. `zscp plan` shows what is due; a [[policy]] of your own replaces all of this.",
     )
 
