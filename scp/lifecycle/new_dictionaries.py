@@ -1,5 +1,7 @@
 """Has the objects of a SOP class planned again when it got another zstd dictionary (docs/decisions/0211).
 
+Each hour it also reads all dictionaries and their copies.
+
 What is packed anew is then a stage that is due, as any other: found, claimed, proven and replaced by
 :mod:`scp.lifecycle.stages`. Order: the dictionary is durable and the newest → rows are planned again → that
 is noted in the index. A process that dies in between leaves no note, and the next one does it again.
@@ -15,6 +17,7 @@ import structlog
 from scp.archive.archive import Archive
 
 _LOOK_SECONDS = 60.0
+_COPIES_SECONDS = 3600.0
 # Other processes pack with the former dictionary for 5 s (scp.objects.dictionaries), and plan nothing for the
 # new one.
 _KNOWN_TO_ALL_SECONDS = 10.0
@@ -26,7 +29,7 @@ class NewDictionaries:
     def __init__(self, archive: Archive, clock: Callable[[], float] = time.monotonic) -> None:
         self._archive = archive
         self._clock = clock
-        self._next = 0.0
+        self._next = self._copies = 0.0
         self._seen: dict[tuple[str, int], float] = {}
 
     def look(self) -> None:
@@ -35,6 +38,9 @@ class NewDictionaries:
         if now < self._next or not self._archive.policy.asks_for_dictionaries():
             return
         self._next = now + _LOOK_SECONDS
+        if now >= self._copies:
+            self._copies = now + _COPIES_SECONDS
+            self._archive.dictionaries.keep_copies()
         held, noticed = self._archive.dictionaries, self._archive.stages.noticed_dictionaries()
         for uid in {entry.sop_class_uid for entry in held.entries()}:
             newest = held.newest_id(uid)

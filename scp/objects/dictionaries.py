@@ -2,10 +2,10 @@
 
 ``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it. Its
 name has its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
-3.1.1.1.3), and the beginning of its SHA-256. It is never changed, and removed only on request, when no object
-needs it any more (:mod:`scp.lifecycle.dictionary_use`). ``dictionaries/<SOP Class UID>/newest`` holds the
-name of the dictionary for new objects. It is written after that dictionary is durable, so no object can need
-one that a power cut takes away.
+3.1.1.1.3), and the beginning of its SHA-256; ``.copy`` beside it is the same once more. It is never changed,
+and removed only on request, when no object needs it any more (:mod:`scp.lifecycle.dictionary_use`).
+``dictionaries/<SOP Class UID>/newest`` holds the name of the dictionary for new objects. It is written after
+that dictionary is durable, so no object can need one that a power cut takes away.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import structlog
 import zstandard
 
 from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
 from scp.objects.journal import JournaledStore
 from scp.objects.names import (
+    COPY,
     DICTIONARIES,
     DictionaryName,
+    copy_key,
     dictionaries_prefix,
     dictionary_key,
     dictionary_name,
@@ -79,13 +82,29 @@ class Dictionaries:
         self._newest: dict[str, tuple[float, Dictionary | None]] = {}
 
     def entries(self, sop_class_uid: str = "") -> list[DictionaryName]:
-        """All stored dictionaries, or those of a SOP class; older ones first."""
+        """All stored dictionaries, or those of a SOP class, in order; of some perhaps only the copy is left."""
         within = dictionaries_prefix(sop_class_uid or None)
-        return sorted(_named(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
+        keys = {key.removesuffix(COPY) for key in self._store.keys(within)}
+        return sorted(_named(keys), key=lambda one: (one.sop_class_uid, one.version))
+
+    def keep_copies(self) -> None:
+        """Read both files of each dictionary, and put back one that is missing or damaged, from the other.
+
+        Raises OutOfResources. Where both are damaged they stay; who reads an object that needs them says so.
+        """
+        for entry in self.entries():
+            files = {key: self._sound(entry, key) for key in (entry.key, copy_key(entry.key))}
+            content = next(filter(None, files.values()), b"")
+            for key in [key for key, found in files.items() if content and not found]:
+                self._put(key, content)
+                structlog.get_logger("zscp").warning("dictionary put back from its copy", key=key)
 
     def size(self, entry: DictionaryName) -> int:
         """Bytes of a dictionary's file. Raises ObjectMissing."""
-        return self._store.size(entry.key)
+        try:
+            return self._store.size(entry.key)
+        except ObjectMissing:
+            return self._store.size(copy_key(entry.key))
 
     def by_id(self, number: int) -> Dictionary:
         """The dictionary that a frame's header names. Raises DictionaryMissing, ObjectDamaged."""
@@ -135,6 +154,7 @@ class Dictionaries:
         if same := [one.key for one in former if one.digest == digest]:
             key = same[-1]
         else:
+            self._put(copy_key(key), content)
             self._put(key, content)
         self._put(newest_key(sop_class_uid), key.rpartition("/")[2].encode())
         self._newest.pop(sop_class_uid, None)
@@ -143,6 +163,7 @@ class Dictionaries:
     def remove(self, entry: DictionaryName) -> None:
         """Remove a dictionary that nothing needs, and that is no newest one. Raises OutOfResources."""
         self._store.delete(entry.key)
+        self._store.delete(copy_key(entry.key))
         self._read.pop(entry.id, None)
 
     def unmark(self, sop_class_uid: str) -> None:
@@ -161,7 +182,7 @@ class Dictionaries:
             entry = dictionary_name(key)
             if entry is None:
                 return None
-            self._store.size(key)
+            self.size(entry)
             return self.by_id(entry.id)
         except (ObjectMissing, ObjectDamaged):
             return None  # new objects do without it; reading those that need it raises
@@ -180,14 +201,20 @@ class Dictionaries:
                 " in the object store; bring that file back from a copy"
             )
         for entry in named:
-            with suppress(ObjectDamaged, ObjectMissing):
-                content = self._held(entry.key, _LARGEST)
-                if sha256(content).startswith(entry.digest):
-                    return dictionary_of(content)
+            if content := self._sound(entry, entry.key) or self._sound(entry, copy_key(entry.key)):
+                return dictionary_of(content)
         raise DictionaryMissing(
             f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
             " back from a copy"
         )
+
+    def _sound(self, entry: DictionaryName, key: str) -> bytes:
+        """The dictionary as it was written, from one of its files; empty where that is missing or damaged."""
+        with suppress(ObjectDamaged, ObjectMissing):
+            content = self._held(key, _LARGEST)
+            if sha256(content).startswith(entry.digest):
+                return content
+        return b""
 
 
 def _named(keys: Iterable[str]) -> Iterator[DictionaryName]:

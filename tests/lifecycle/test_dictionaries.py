@@ -53,6 +53,7 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
 from scp.objects.names import is_dictionary
+from scp.spool import sha256
 from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
@@ -164,7 +165,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     archive.ingest(small(1))
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
-    assert len([*archive.store.keys()]) == 3
+    assert len([*archive.store.keys()]) == 4  # with its copy and the mark
     assert [*archive.files.keys()] == [archive.index.newest(small(1).sop_instance_uid).key]
 
 
@@ -236,14 +237,35 @@ def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch, tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ["gone", "damaged"])
+@pytest.mark.parametrize("which", ["", ".copy"])
+def test_of_two_files_one_is_enough_and_is_put_back(open_archive, how: str, which: str) -> None:
+    archive, one = open_archive(), small(8)
+    entry = archive.dictionaries.add(KIND, dictionary())
+    archive.ingest(one)
+    path = archive.store.inner.root / f"{entry.key}{which}"
+    content = path.read_bytes()
+    path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
+    later = open_archive()
+    assert restored(later, one) == one.dataset
+    assert later.dictionaries.newest(KIND).id == entry.id
+    assert later.dictionaries.entries() == [entry]
+    assert later.dictionaries.size(entry) == len(content)
+    later.dictionaries.keep_copies()
+    assert path.read_bytes() == content
+    assert entry.digest in sha256(content)
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
 def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(open_archive, how: str) -> None:
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
     path = archive.store.inner.root / entry.key
     content = path.read_bytes()
-    path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
+    for file in (path, path.with_name(f"{path.name}.copy")):
+        file.unlink() if how == "gone" else file.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
+    later.dictionaries.keep_copies()
     instance = later.index.newest(one.sop_instance_uid)
     with pytest.raises(DictionaryMissing, match=str(entry.id)):
         later.verify(instance)
@@ -269,6 +291,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink()
+    path.with_name(f"{path.name}.copy").unlink()
     later = open_archive(mode)
     other = small(8, content=9)
     if mode == "reject":
@@ -291,7 +314,7 @@ def test_a_kill_between_the_dictionary_and_its_first_use_loses_nothing(open_arch
     archive.ingest(one)
     how = {
         "while it is written": "dies(os, 'fsync', 0, True)",
-        "before it is the newest": "dies(LocalStore, 'put', 1, True)",
+        "before it is the newest": "dies(LocalStore, 'put', 2, True)",
         "before it is settled": "dies(LocalStore, 'settle', 0, True)",
         "after": "",
     }[death]
