@@ -43,7 +43,7 @@ def pack_anew(instance: Instance, plain: Buffer, stage: Stage, dictionaries: Dic
         return Change(instance, packed_anew(instance, kept.data, 0), kept.data, stage, packs=True)
     newest = dictionaries.newest(instance.sop_class_uid)
     found = with_dictionary(plain, _framing(instance, file, stage, newest))
-    tried = 0 if newest is None else newest.id
+    tried = dictionaries.newest_id(instance.sop_class_uid) if newest is None else newest.id
     if found is not None and len(found.data) <= instance.stored_size * (1 - PAYS):
         if _is_proven(found.data, plain, dictionaries):
             return Change(instance, packed_anew(instance, found.data, tried), found.data, stage, packs=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 import zstandard
@@ -37,6 +38,8 @@ from scp.spool import sha256
 _FRESH_SECONDS = 5.0
 # zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, is not zscp's.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
+# A dictionary takes 0.5 MB of memory, and for compressing @MB@ MB more.
+_MOST_KEPT = 16
 # IDs that RFC 8878 5 does not reserve; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
 
@@ -79,10 +82,10 @@ class Dictionaries:
         self._clock = clock
         self._lock = threading.Lock()
         self._read: dict[int, Dictionary] = {}
-        self._newest: dict[str, tuple[float, Dictionary | None]] = {}
+        self._newest: dict[str, tuple[float, int]] = {}  # until when that is believed, and the ID
 
     def entries(self, sop_class_uid: str = "") -> list[DictionaryName]:
-        """All stored dictionaries, or those of a SOP class, in order; of some perhaps only the copy is left."""
+        """All stored dictionaries, or those of a SOP class, in order; of some only the copy may be left."""
         within = dictionaries_prefix(sop_class_uid or None)
         keys = {key.removesuffix(COPY) for key in self._store.keys(within)}
         return sorted(_named(keys), key=lambda one: (one.sop_class_uid, one.version))
@@ -112,6 +115,7 @@ class Dictionaries:
         if found is None:
             found = self._load(number)
             with self._lock:
+                _forget_oldest(self._read)
                 found = self._read.setdefault(number, found)
         return found
 
@@ -120,18 +124,20 @@ class Dictionaries:
 
         A dictionary that another process stores is found within seconds.
         """
-        now = self._clock()
-        until, found = self._newest.get(sop_class_uid, (0.0, None))
-        if now < until:
-            return found
-        found = self._look(sop_class_uid)
-        self._newest[sop_class_uid] = (now + _FRESH_SECONDS, found)
-        return found
+        with suppress(ObjectDamaged):  # new objects do without it; reading those that need it raises
+            if number := self.newest_id(sop_class_uid):
+                return self.by_id(number)
+        return None
 
     def newest_id(self, sop_class_uid: str) -> int:
-        """The ID of :meth:`newest`; 0 if there is none."""
-        found = self.newest(sop_class_uid)
-        return 0 if found is None else found.id
+        """The ID of :meth:`newest`, of which nothing is read; 0 if there is none."""
+        now = self._clock()
+        until, found = self._newest.get(sop_class_uid, (0.0, 0))
+        if now < until:
+            return found
+        entry = self._marked_entry(sop_class_uid)
+        self._newest[sop_class_uid] = (now + _FRESH_SECONDS, 0 if entry is None else entry.id)
+        return self._newest[sop_class_uid][1]
 
     def marked(self, sop_class_uid: str) -> str:
         """The key of the dictionary for new objects of a class, by the mark; empty if there is none."""
@@ -175,17 +181,13 @@ class Dictionaries:
         self._store.put(key, content)
         self._store.settle(key)
 
-    def _look(self, sop_class_uid: str) -> Dictionary | None:
-        """Read the mark, and the dictionary that it names; checks each time that this is still there."""
-        try:
-            key = self.marked(sop_class_uid)
-            entry = dictionary_name(key)
-            if entry is None:
-                return None
-            self.size(entry)
-            return self.by_id(entry.id)
-        except (ObjectMissing, ObjectDamaged):
-            return None  # new objects do without it; reading those that need it raises
+    def _marked_entry(self, sop_class_uid: str) -> DictionaryName | None:
+        """What the mark names, if it is there."""
+        with suppress(ObjectMissing):
+            if (entry := dictionary_name(self.marked(sop_class_uid))) is not None:
+                self.size(entry)
+                return entry
+        return None
 
     def _held(self, key: str, most: int) -> bytes:
         """The bytes under a key. Raises ObjectMissing, and ObjectDamaged for more than ``most`` bytes."""
@@ -215,6 +217,12 @@ class Dictionaries:
             if sha256(content).startswith(entry.digest):
                 return content
         return b""
+
+
+def _forget_oldest(kept: dict[Any, Any]) -> None:
+    """Make room for one more: a process may meet objects of all classes, and keeps few dictionaries."""
+    while len(kept) >= _MOST_KEPT:
+        del kept[next(iter(kept))]
 
 
 def _named(keys: Iterable[str]) -> Iterator[DictionaryName]:
