@@ -42,7 +42,8 @@ def pack_anew(instance: Instance, plain: Buffer, stage: Stage, dictionaries: Dic
             raise NotReproduced(f"{instance.key}: without its dictionary it does not give the same file")
         return Change(instance, packed_anew(instance, kept.data, 0), kept.data, stage, packs=True)
     newest = dictionaries.newest(instance.sop_class_uid)
-    found = with_dictionary(plain, _framing(instance, file, stage, newest))
+    framing = _framing(instance, file, stage, newest)
+    found = None if framing.wrap == "none" else with_dictionary(plain, framing)
     tried = dictionaries.newest_id(instance.sop_class_uid) if newest is None else newest.id
     if found is not None and len(found.data) <= instance.stored_size * (1 - PAYS):
         if _is_proven(found.data, plain, dictionaries):

@@ -9,6 +9,7 @@ from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.model import Facts
 from scp.policy.rules import choose, matches
+from scp.policy.wording import policy_in_words
 from scp.syntaxes import EXPLICIT, JPEG_BASELINE, JPEG_EXTENDED, JPEGLS
 
 pytestmark = pytest.mark.quick
@@ -144,6 +145,11 @@ def test_facts_of_a_received_object_are_matched() -> None:
     ):
         assert matches(rule(match), facts), match
     assert "PixelData" not in facts.attributes
+
+
+def test_the_default_policy_is_said_in_words_and_no_other() -> None:
+    assert "30 days" in " ".join(policy_in_words(DEFAULT_POLICY))
+    assert policy_in_words(DEFAULT_POLICY[1:]) == ()
 
 
 @pytest.mark.corpus
