@@ -380,6 +380,26 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     assert trainer.pixels_at(document) == len(document.dataset)
 
 
+def test_of_what_is_mostly_pixels_none_is_trained(archive) -> None:
+    """All of the headers is less than a dictionary has to save: most files are not even read."""
+    for number in range(20):
+        archive.ingest(phantom(Shape(rows=300, columns=300, noise=0.5, seed=number)))
+    kind = next(archive.all()).sop_class_uid
+    found = train(archive, kind, _sample_of(archive, kind))
+    assert (found.entry, found.received) == (None, 0)
+    assert "too small a part" in found.reason
+
+
+def test_a_process_keeps_few_dictionaries_in_memory(tmp_path: Path) -> None:
+    held = Dictionaries(LocalStore(tmp_path / "made"))
+    content = dictionary()
+    for number in range(20):
+        held.add(f"1.2.{number}", content[:4] + (40_000 + number).to_bytes(4, "little") + content[8:])
+    assert [held.newest(f"1.2.{number}").id for number in range(20)] == list(range(40_000, 40_020))
+    assert len(held._read) == 16
+    assert held.by_id(40_000).id == 40_000
+
+
 def test_the_command_asks_for_the_size_that_the_archive_trains_by_itself() -> None:
     asked = inspect.signature(train_dictionaries).parameters["size"].default
     assert byte_count(asked) == trainer.SIZE

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -179,7 +180,7 @@ def test_workers_are_told_once_and_go_on_where_they_were_killed(
 def test_one_that_gains_nothing_is_tried_once_for_each_dictionary(
     archive: Archive, pool: ThreadPoolExecutor
 ) -> None:
-    stranger = phantom(Shape(rows=64, columns=64, noise=0.5))
+    stranger = phantom(Shape(rows=300, columns=300, noise=0.5))
     archive.ingest(stranger)
     kind = stranger.sop_class_uid
     before = next(archive.all())
@@ -274,6 +275,30 @@ def test_the_index_made_anew_knows_what_files_need(archive: Archive, pool: Threa
     assert Counter(one.dictionary for one in archive.all()) == {0: 3, entry.id: 2}
     worked(archive, pool)
     assert {one.dictionary for one in archive.all()} == {entry.id}
+    is_sound(archive, sent)
+
+
+def test_two_workers_share_it_and_nothing_is_packed_twice(archive: Archive, pool: ThreadPoolExecutor) -> None:
+    sent = filled(archive, 40)
+    archive.dictionaries.add(KIND, dictionary())
+    workers = [Stages(archive, owner, pool, steady=lambda: 0.0) for owner in ("one", "two")]
+    archive.stages.plan_for_dictionary(KIND, archive.dictionaries.newest_id(KIND), 0.0)
+    while workers[0].plan():
+        pass
+    done: Counter[str] = Counter()
+
+    def work(one: Stages) -> None:
+        while (found := one.round()).tried:
+            done.update(change.before.sop_instance_uid for change in found.changes)
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(done.values()) == {1}
+    worked(archive, pool)
+    assert {one.dictionary for one in archive.all()} == {archive.dictionaries.newest_id(KIND)}
     is_sound(archive, sent)
 
 
