@@ -24,8 +24,7 @@ from scp.policy.stages import fingerprint
 
 # At most so many objects of a group are measured: more change an estimate by less than groups differ.
 _SAMPLES = 8
-# Packing anew takes a hundredth of the time of encoding, and what it saves differs more from object to
-# object.
+# Packing anew takes a small part of the time of encoding, and what it saves differs more between objects.
 _SAMPLES_PACKED = 64
 
 
@@ -50,11 +49,11 @@ class MeasuredStage:
 
 @dataclass(slots=True)
 class ForecastGroup:
-    """Objects of one modality in one ``form``, for which one stage of one rule is due, or which it ``packs``
-    anew.
+    """Objects of one modality in one ``form``, for which one stage of one rule is due.
 
-    ``seconds`` of one core and bytes ``saved`` are estimates for all of them, from what was ``measured`` of
-    this group, or else of others with the same stage; None where nothing could be measured.
+    With ``packs`` it was carried out, and only the zstd frame is made again. ``seconds`` of one core and
+    bytes ``saved`` are estimates for all of them, from what was ``measured`` of this group, or else of others
+    with the same stage; None where nothing could be measured.
     """
 
     rule: str

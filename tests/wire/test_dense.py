@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from objects import corpus
+from objects import bundled_file, corpus
 from waiting import until
 
 from scp.archive.archive import Archive
@@ -86,7 +86,8 @@ def test_objects_of_one_class_shrink_by_themselves(start: Starter, tmp_path: Pat
     """Trained at 64 objects; those before get it later. After a month the form is the smallest of three."""
     node = start(shipped=True, lifecycle={"workers": 0})
     made = [image(instance=f"1.2.3.{n}", seed=n, InstanceNumber=n, **_described(n)) for n in range(90)]
-    sent = {one.instance: one for one in made}
+    jpeg = of_file(bundled_file("SC_rgb_jpeg_dcmtk.dcm"))
+    sent = {one.instance: one for one in (*made, jpeg)}
     node.keep(*sent.values())
     until(lambda: not node.archive.count_pending().instances, "all is encoded")
     until(node.archive.dictionaries.entries, "a dictionary is trained")
@@ -94,12 +95,16 @@ def test_objects_of_one_class_shrink_by_themselves(start: Starter, tmp_path: Pat
     assert 0 in fresh
     before = sum(one.stored_size for one in node.archive.all())
     works(node.archive)
-    assert {one.dictionary for one in node.archive.all()} == {node.archive.dictionaries.entries()[-1].id}
+    newest = node.archive.dictionaries.entries()[-1].id
+    assert {one.dictionary for one in node.archive.all() if one.form == "htj2k"} == {newest}
+    assert node.held(jpeg).form == "received"
     packed = sum(one.stored_size for one in node.archive.all())
     assert packed < 0.7 * before
     comes_back(node, sent)
     grows_old(node.archive)
-    assert {one.form for one in node.archive.all()} <= {"htj2k", "jpegxl", "jpeg2000", "jpegls"}
+    assert node.held(jpeg).form == "jpegxl-recompression"
+    forms = {"htj2k", "jpegxl", "jpeg2000", "jpegls"}
+    assert {node.held(one).form for one in made} <= forms
     assert sum(one.stored_size for one in node.archive.all()) <= packed
     comes_back(node, sent)
     assert list(fsck(node.archive, Silent())) == []
