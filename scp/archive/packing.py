@@ -43,6 +43,8 @@ def pack_anew(instance: Instance, plain: Buffer, stage: Stage, dictionaries: Dic
         return Change(instance, packed_anew(instance, kept.data, 0), kept.data, stage, packs=True)
     newest = dictionaries.newest(instance.sop_class_uid)
     framing = _framing(instance, file, stage, newest)
+    if stage.wrap is None and instance.form not in stage.forms:
+        framing = replace(framing, wrap="auto")  # a last resort, kept for want of anything smaller
     found = None if framing.wrap == "none" else with_dictionary(plain, framing)
     tried = dictionaries.newest_id(instance.sop_class_uid) if newest is None else newest.id
     if found is not None and len(found.data) <= instance.stored_size * (1 - PAYS):

@@ -64,9 +64,9 @@ _WORDS = np.random.default_rng(1).integers(0, 256, (400, 24), dtype="u1")
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "restore.py"
 
 
-def small(number: int, syntax: str = EXPLICIT, content: int | None = None) -> Received:
+def small(number: int, syntax: str = EXPLICIT, content: int | None = None, rows: int = 16) -> Received:
     """An object of few pixels, whose header is much like that of others and compresses badly by itself."""
-    made = phantom(Shape(rows=16, columns=16, noise=0.05, seed=number), EXPLICIT)
+    made = phantom(Shape(rows=rows, columns=rows, noise=0.05, seed=number), EXPLICIT)
     order = np.random.default_rng(number if content is None else content).permutation(200)
     private = element(0x00090010, "LO", b"ZSCP") + element(0x00091001, "OB", _WORDS[order].tobytes())
     at = bytes(made.dataset).index(b"\x10\x00\x10\x00PN")
