@@ -153,7 +153,7 @@ def test_plan_foretells_what_the_workers_then_save_and_no_pixel_is_decoded(
 
 
 def test_one_that_was_smallest_as_received_is_framed(archive: Archive, pool: ThreadPoolExecutor) -> None:
-    """Without a dictionary any form is larger than what came; the form stays, and what is smaller is the frame."""
+    """Without a dictionary any form is larger than what came. The form stays, in a frame that is smaller."""
     tiny = small(1)
     assert archive.ingest(tiny).instance.form == "received"
     archive.dictionaries.add(KIND, dictionary())
