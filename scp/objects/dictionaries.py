@@ -38,7 +38,7 @@ from scp.spool import sha256
 _FRESH_SECONDS = 5.0
 # zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, is not zscp's.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
-# A dictionary takes 0.5 MB of memory, and for compressing @MB@ MB more.
+# A dictionary takes half a megabyte of memory, and its tables for compressing take some more.
 _MOST_KEPT = 16
 # IDs that RFC 8878 5 does not reserve; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
