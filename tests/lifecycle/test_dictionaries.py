@@ -12,18 +12,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-import zstandard
+from alike import KIND, dictionary, file_of, restored, small
 from objects import (
-    SECONDARY_CAPTURE,
     Shape,
     as_received,
     assert_restored,
     corpus,
     element,
-    joined,
-    parts_of,
     phantom,
     received,
 )
@@ -54,35 +50,13 @@ from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
 from scp.objects.names import is_dictionary
 from scp.spool import sha256
-from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
+from scp.syntaxes import EXPLICIT, IMPLICIT
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
-KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"
+MR = "1.2.840.10008.5.1.4.1.1.4"
 RULE = PolicyRule(name="small", stages=(Stage(forms=("htj2k",), dictionary=True),))
-_WORDS = np.random.default_rng(1).integers(0, 256, (400, 24), dtype="u1")
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "restore.py"
-
-
-def small(number: int, syntax: str = EXPLICIT, content: int | None = None, rows: int = 16) -> Received:
-    """An object of few pixels, whose header is much like that of others and compresses badly by itself."""
-    made = phantom(Shape(rows=rows, columns=rows, noise=0.05, seed=number), EXPLICIT)
-    order = np.random.default_rng(number if content is None else content).permutation(200)
-    private = element(0x00090010, "LO", b"ZSCP") + element(0x00091001, "OB", _WORDS[order].tobytes())
-    at = bytes(made.dataset).index(b"\x10\x00\x10\x00PN")
-    dataset = bytes(made.dataset[:at]) + private + bytes(made.dataset[at:])
-    one = replace(made, dataset=dataset, sha256="")
-    if syntax == EXPLICIT:
-        return one
-    converted = joined(parts_of(one), lookup(syntax))
-    return replace(one, dataset=converted, transfer_syntax=syntax, sha256="")
-
-
-def dictionary(seed: int = 0) -> bytes:
-    """What zstd trains from such objects."""
-    beginnings = [bytes(small(1000 * seed + n).dataset) for n in range(12)]
-    trained = zstandard.train_dictionary(16 << 10, beginnings, k=1000, d=8, f=20, accel=1, split_point=1.0)
-    return trained.as_bytes()
 
 
 @pytest.fixture
@@ -107,15 +81,6 @@ def archive(open_archive) -> Archive:
 
 def folder_of(archive: Archive) -> Path:
     return archive.store.inner.root / "dictionaries" / KIND  # type: ignore[attr-defined]
-
-
-def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
-
-
-def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
-    return b"".join(map(bytes, outgoing.chunks))
 
 
 # -- stored ----------------------------------------------------------------------------------------------

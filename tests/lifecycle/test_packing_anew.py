@@ -17,11 +17,12 @@ from pathlib import Path
 
 import forked
 import pytest
+from alike import KIND, dictionary, file_of, restored, small
 from objects import Shape, phantom
-from test_dictionaries import KIND, dictionary, file_of, restored, small
 
 from scp.archive import encode, packing
 from scp.archive.archive import Archive
+from scp.archive.framing import with_dictionary
 from scp.background.progress import Silent
 from scp.config.rules import PolicyRule
 from scp.config.settings import LifecycleSettings
@@ -265,10 +266,9 @@ def test_a_frame_that_gives_another_file_replaces_nothing(
 ) -> None:
     sent = filled(archive, 3)
     archive.dictionaries.add(KIND, dictionary())
-    wrapped = packing.with_dictionary
 
     def wrong(plain: bytes, framing: object) -> object:
-        return wrapped(bytes(plain)[:-1] + b"?", framing)  # type: ignore[arg-type]
+        return with_dictionary(bytes(plain)[:-1] + b"?", framing)  # type: ignore[arg-type]
 
     monkeypatch.setattr(packing, "with_dictionary", wrong)
     before = {one.key for one in archive.all()}
@@ -419,6 +419,7 @@ _WORKER = """
     from pathlib import Path
 
     from scp.archive.archive import Archive
+from scp.archive.framing import with_dictionary
     from scp.config.rules import PolicyRule
     from scp.index.sql import SqlIndex
     from scp.lifecycle.recovery import recover
