@@ -14,7 +14,6 @@ AttemptOutcome = Literal["kept", "refused", "wrong", "larger", "beaten", "skippe
 KeptOutcome = Literal["kept", "duplicate", "replaced", "discarded"]
 StageOutcome = Literal["", "no gain", "cannot"]
 SendState = Literal["waiting", "given up", "sent"]
-DICTIONARY_UNKNOWN = -1  # of a row: only the file says which zstd dictionary it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +142,19 @@ class Instance:
     """One stored SOP instance as the index knows it.
 
     ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done; or
-    while it lies in the landing log in the form of its rule, and has no file of its own.
-    ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
-    as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
-    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
-    was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
-    its file was last written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not
-    done with it any more, and why (:mod:`scp.archive.refusal`); mostly nothing.
+    while it lies in the landing log in the form of its rule, and has no file of its own. ``stage`` is the
+    fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed as it was: ``no
+    gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned`` a stage is next
+    ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it was last retrieved,
+    about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when its file was last
+    written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not done with it any
+    more, and why (:mod:`scp.archive.refusal`); mostly nothing.
 
     ``stored_sha256`` is that of the file, hexadecimal; empty while it is not known. A file whose dataset is
-    sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins
-    at ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
-
-    ``dictionary`` is the ID of the zstd dictionary that the file needs: 0 none, DICTIONARY_UNKNOWN where an
-    earlier version recorded the row. ``dictionary_tried`` is the one with which it was last packed, used or
-    not.
+    sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins at
+    ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
+    ``dictionary`` is the ID of the zstd dictionary that the file needs (0: none; DICTIONARY_UNKNOWN in rows
+    of earlier versions), ``dictionary_tried`` that with which it was last packed, used or not.
 
     ``patient_id`` and ``issuer_of_patient_id`` are what its dataset says. The index takes them from the
     attributes that come with an instance, so they do not count where two instances are compared.

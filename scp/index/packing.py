@@ -8,6 +8,8 @@ from typing import Protocol
 
 from scp.model import Instance
 
+DICTIONARY_UNKNOWN = -1  # of a row: only the file says which zstd dictionary it needs
+
 
 @dataclass(frozen=True, slots=True)
 class DictionaryUse:

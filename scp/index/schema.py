@@ -38,7 +38,8 @@ from sqlalchemy.dialects import postgresql
 
 from scp.identity import Identity
 from scp.index.attributes import HELD_BY_TABLE, Attribute
-from scp.model import DICTIONARY_UNKNOWN, LEVELS, UNIQUE_KEYS, Instance
+from scp.index.packing import DICTIONARY_UNKNOWN
+from scp.model import LEVELS, UNIQUE_KEYS, Instance
 
 
 class Moment(TypeDecorator[datetime]):

@@ -15,8 +15,8 @@ from importlib.metadata import version
 
 from scp.archive.archive import Archive
 from scp.errors import DictionaryNeeded, ObjectMissing, ZscpError
-from scp.index.packing import DictionaryUse
-from scp.model import DICTIONARY_UNKNOWN, Instance
+from scp.index.packing import DICTIONARY_UNKNOWN, DictionaryUse
+from scp.model import Instance
 from scp.objects import part10
 from scp.objects.names import DictionaryName
 from scp.objects.trash import Trash

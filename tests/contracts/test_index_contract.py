@@ -24,12 +24,11 @@ from scp.index.databases import Database
 from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.nodes import EXPIRES_SECONDS, KnownNode, NodeReport, Request
-from scp.index.packing import NoticedDictionary
+from scp.index.packing import DICTIONARY_UNKNOWN, NoticedDictionary
 from scp.index.queue import Lease, SendSum
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
 from scp.model import (
-    DICTIONARY_UNKNOWN,
     PREFETCH,
     Commitment,
     Instance,

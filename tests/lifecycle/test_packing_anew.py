@@ -27,6 +27,7 @@ from scp.background.progress import Silent
 from scp.config.rules import PolicyRule
 from scp.config.settings import LifecycleSettings
 from scp.errors import DictionaryNeeded, NotReproduced
+from scp.index.packing import DICTIONARY_UNKNOWN
 from scp.index.sql import SqlIndex
 from scp.lifecycle import new_dictionaries
 from scp.lifecycle.dictionary_use import held_dictionaries, remove_dictionary
@@ -38,7 +39,7 @@ from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
 from scp.lifecycle.training import samples, train
 from scp.lifecycle.verify import verify
-from scp.model import DICTIONARY_UNKNOWN, Received
+from scp.model import Received
 from scp.objects import part10
 from scp.objects.local import LocalStore
 from scp.objects.trash import Trash
@@ -419,7 +420,6 @@ _WORKER = """
     from pathlib import Path
 
     from scp.archive.archive import Archive
-from scp.archive.framing import with_dictionary
     from scp.config.rules import PolicyRule
     from scp.index.sql import SqlIndex
     from scp.lifecycle.recovery import recover

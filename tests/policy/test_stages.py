@@ -14,9 +14,10 @@ from objects import SECONDARY_CAPTURE, WHEN
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
 from scp.index.index import PolicyRow
+from scp.index.packing import DICTIONARY_UNKNOWN
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
-from scp.model import DICTIONARY_UNKNOWN, Facts, Instance
+from scp.model import Facts, Instance
 from scp.policy.stages import NEVER, Step, asks_for_access, fingerprint, fingerprint_of, step
 
 pytestmark = pytest.mark.quick

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import time
 from collections import defaultdict
@@ -12,8 +13,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
-from objects import bundled_file, corpus
+from objects import corpus
 from waiting import until
 
 from scp.archive.archive import Archive
@@ -26,7 +29,7 @@ from scp.objects import part10
 from scp.spool import sha256
 
 from .conftest import RunningNode, Starter
-from .peers import Sent, dcmtk, dcmtk_command, image, of_file
+from .peers import JPEG_BASELINE, SECONDARY_CAPTURE, Sent, dcmtk, dcmtk_command, image, of_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
@@ -78,19 +81,18 @@ def opened_by_stock_tools(archive: Archive, root: Path, folder: Path) -> int:
 
 
 def comes_back(node: RunningNode, sent: dict[str, Sent]) -> None:
-    """Each object as it came, to the byte; DCMTK leaves out trailing padding of files that it sends."""
+    """Each object as it came, to the byte: DCMTK sends some files in another transfer syntax, or shorter."""
     for one in sent.values():
         (held,) = node.archive.named(one.instance)
-        back = b"".join(node.archive.fetch(held, [one.syntax]).chunks)
+        back = b"".join(node.archive.fetch(held, [held.received_transfer_syntax]).chunks)
         assert sha256(back) == held.received_sha256, one.instance
-        assert one.data.startswith(back[:1000])
 
 
 def test_objects_of_one_class_shrink_by_themselves(start: Starter, tmp_path: Path) -> None:
     """Trained at 64 objects; those before get it later. After a month the form is the smallest of three."""
     node = start(shipped=True, lifecycle={"workers": 0})
     made = [image(instance=f"1.2.3.{n}", seed=n, InstanceNumber=n, **_described(n)) for n in range(90)]
-    jpeg = of_file(bundled_file("SC_rgb_jpeg_dcmtk.dcm"))
+    jpeg = photograph()
     sent = {one.instance: one for one in (*made, jpeg)}
     node.keep(*sent.values())
     until(lambda: not node.archive.count_pending().instances, "all is encoded")
@@ -114,6 +116,20 @@ def test_objects_of_one_class_shrink_by_themselves(start: Starter, tmp_path: Pat
     assert list(fsck(node.archive, Silent())) == []
     dcmtk_command("dcmdump")  # or it is skipped
     assert opened_by_stock_tools(node.archive, node.root / "objects", tmp_path) == 90
+
+
+def photograph() -> Sent:
+    """A grey picture that came as JPEG."""
+    ramp = np.add.outer(np.arange(256), np.arange(256)) // 2
+    noise = np.random.default_rng(1).integers(0, 9, (256, 256))
+    jpeg = imagecodecs.jpeg8_encode((ramp + noise).clip(0, 255).astype("u1"), 90)
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": None}
+    header = image(instance="1.2.3.500", sop_class=SECONDARY_CAPTURE, rows=256, **bits)
+    items = [struct.pack("<HHL", 0xFFFE, 0xE000, 0)]
+    items.append(struct.pack("<HHL", 0xFFFE, 0xE000, len(jpeg) + len(jpeg) % 2) + jpeg + bytes(len(jpeg) % 2))
+    pixels = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + b"".join(items)
+    pixels += struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    return Sent(header.sop_class, header.instance, JPEG_BASELINE, header.data + pixels)
 
 
 def _described(number: int) -> dict[str, object]:
