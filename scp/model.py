@@ -296,8 +296,7 @@ class Query:
     seen: tuple[QueryKey, ...] = ()
 
 
-# The key of a query, and of a policy, for the AE title that an object came from.
-CALLING_AET = "calling_aet"
+CALLING_AET = "calling_aet"  # the key, of a query or policy, of the AE title that an object came from
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE_KEYS: Mapping[str, str] = {
     "PATIENT": "PatientID",
