@@ -32,15 +32,19 @@ def small(number: int, syntax: str = EXPLICIT, content: int | None = None, rows:
 
 def dictionary(seed: int = 0) -> bytes:
     """What zstd trains from such objects."""
-    beginnings = [bytes(small(1000 * seed + n).dataset) for n in range(12)]
+    beginnings: list[bytes | bytearray | memoryview] = [
+        bytes(small(1000 * seed + n).dataset) for n in range(12)
+    ]
     trained = zstandard.train_dictionary(16 << 10, beginnings, k=1000, d=8, f=20, accel=1, split_point=1.0)
     return trained.as_bytes()
 
 
 def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
+    (held,) = archive.named(one.sop_instance_uid)
+    return bytes(archive.store.get(held.key))
 
 
 def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
+    (held,) = archive.named(one.sop_instance_uid)
+    outgoing = archive.fetch(held, [one.transfer_syntax])
     return b"".join(map(bytes, outgoing.chunks))
