@@ -48,6 +48,7 @@
     │   ├── FormLacksRoom         an object's form could not be made for lack of memory or disk
     │   └── IndexDamaged          the index's own file is not what was written
     ├── IndexUnfit                the index does not belong to the stores, or lacks objects: rebuild it
+    ├── DictionaryNeeded          a zstd dictionary is not removed: objects need it, or may
     ├── HoldUnreadable            a legal hold cannot be read, so that nothing is replaced meanwhile
     ├── ObjectMissing             the index names a file that is not there
     ├── ObjectUnavailable         a stored object cannot be read now; it is not lost
@@ -332,6 +333,10 @@ class KeyMissing(ObjectUnreadable):
 
 class ObjectDamaged(ZscpError):
     """A stored object is not what was written: it must not be served."""
+
+
+class DictionaryNeeded(ZscpError):
+    """A zstd dictionary cannot be removed; the message says what needs it, and what to do."""
 
 
 class DictionaryMissing(ObjectDamaged):

@@ -145,17 +145,19 @@ class Instance:
     """One stored SOP instance as the index knows it.
 
     ``pending`` is true while a stage of its rule that applies at once, behind the response, is not done; or
-    while it lies in the landing log in the form of its rule, and has no file of its own.
-    ``stage`` is the fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed
-    as it was: ``no gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned``
-    a stage is next ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it
-    was last retrieved, about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when
-    its file was last written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not
-    done with it any more, and why (:mod:`scp.archive.refusal`); mostly nothing.
+    while it lies in the landing log in the form of its rule, and has no file of its own. ``stage`` is the
+    fingerprint of the stage that was carried out last, and ``outcome`` why the file stayed as it was: ``no
+    gain``, ``cannot``, or empty where it did not. Under the policy of fingerprint ``planned`` a stage is next
+    ``due``, in seconds since 1970 (:mod:`scp.policy.stages`). ``accessed`` is when it was last retrieved,
+    about, in such seconds, or 0; nothing but the index knows that. ``checked`` is when its file was last
+    written or read, and ``fault`` what was wrong with it then. ``refused`` says what is not done with it any
+    more, and why (:mod:`scp.archive.refusal`); mostly nothing.
 
     ``stored_sha256`` is that of the file, hexadecimal; empty while it is not known. A file whose dataset is
-    sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins
-    at ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
+    sent as it lies there has a ``stored_xxh3``, too, the XXH3-128 of all its bytes, and its dataset begins at
+    ``dataset_at``. Both are empty and 0 where it is in a frame, or something must be filled in first.
+    ``dictionary`` is the ID of the zstd dictionary that the file needs (0: none; DICTIONARY_UNKNOWN in rows
+    of earlier versions), ``dictionary_tried`` that with which it was last packed, used or not.
 
     ``lossy_of`` is the SOP Instance UID of the original, where a stage kept a lossy copy in its place: the
     same one, or another. ``no_loss`` says why a stage that asked for one made none; mostly nothing.
@@ -193,6 +195,8 @@ class Instance:
     dataset_at: int = 0
     lossy_of: str = ""
     no_loss: str = ""
+    dictionary: int = 0
+    dictionary_tried: int = 0
     patient_id: str = field(default="", compare=False, repr=False)
     issuer_of_patient_id: str = field(default="", compare=False, repr=False)
 
@@ -300,8 +304,7 @@ class Query:
     seen: tuple[QueryKey, ...] = ()
 
 
-# The key of a query, and of a policy, for the AE title that an object came from.
-CALLING_AET = "calling_aet"
+CALLING_AET = "calling_aet"  # the key, of a query or policy, of the AE title that an object came from
 LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 UNIQUE_KEYS: Mapping[str, str] = {
     "PATIENT": "PatientID",

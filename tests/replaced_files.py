@@ -120,11 +120,13 @@ def _bytes(make: Callable[[Path], bytes]) -> Replace:
 
 
 def _dictionary(change: Callable[[Path], object]) -> Replace:
-    """What is done to the dictionary of the store, which the object needs."""
+    """What is done to the dictionary of the store, which the object needs, and to its copy."""
 
     def put(path: Path) -> None:
-        (dictionary,) = path.parents[3].glob("dictionaries/*/*.zdict")
-        change(dictionary)
+        files = sorted(path.parents[3].glob("dictionaries/*/*.zdict*"))
+        assert [file.suffix for file in files] == [".zdict", ".copy"]
+        for file in files:
+            change(file)
 
     return put
 

@@ -72,10 +72,10 @@ class Archive:
     ) -> None:
         self.store = store if isinstance(store, LandedStore) else LandedStore(store)
         self.index, self._options = index, options
-        self.policy = PolicyInForce(policy)
         self.pairing = options.pairing
         self.elsewhere = options.elsewhere or Elsewhere(Cluster(index.nodes, ""), index, self.store)
         self.files = StoredFiles(self.store)
+        self.policy = PolicyInForce(policy, self.files.dictionaries.newest_id)
         self.trials = Trials(index, options.attempts)
         self.reader = Reader(self.files, index, self.trials, self.policy)
         lossy = LossyMaker(self.files, index, options.safekeeping)

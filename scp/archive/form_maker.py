@@ -10,6 +10,7 @@ import structlog
 from scp.archive.encode import AS_RECEIVED, keep
 from scp.archive.lossy_maker import LossyMaker
 from scp.archive.package import StoredForm
+from scp.archive.packing import pack_anew
 from scp.archive.policy_in_force import PolicyInForce
 from scp.archive.reader import Reader
 from scp.archive.records import (
@@ -36,7 +37,8 @@ from scp.archive.trials import Trials
 from scp.config.rules import PolicyRule
 from scp.errors import FormLacksRoom, ObjectRefused, ZscpError, message_of
 from scp.model import Facts, Instance, Received
-from scp.policy.stages import NEVER, Step, only_moves, step
+from scp.objects import part10
+from scp.policy.stages import NEVER, NewestDictionary, Step, only_moves, step
 from scp.spool import Buffer
 
 
@@ -133,14 +135,17 @@ class FormMaker:
         return replace(change, after=replace(change.after, planned=self.policy.fingerprint))
 
     def _encoded(self, instance: Instance, now: float | None) -> Change:
-        instance, file = self._reader.read(instance)
+        instance, plain = self._reader.followed(instance, self._reader.plain)
+        file = part10.taken_apart(plain)
         facts = facts_of_stored(file)
         policy, rule = self.policy.choose(facts)
         now = time.time() if now is None else now
-        found = _due(instance, rule, now)
+        found = _due(instance, rule, now, self.policy.newest)
         if found.stage is None:
             return Change(instance, replace(instance, planned=policy, due=found.due))
-        if rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
+        if found.packs:
+            change = pack_anew(instance, plain, found.stage, self._files.dictionaries)
+        elif rule is not None and not instance.pending and only_moves(rule, found.stage, instance):
             change = moved(instance, self._files.get(instance.key), found.stage)
         elif rule is not None and found.stage.lossy:
             change = self._lossy.change(instance, file, rule, found.stage)
@@ -154,7 +159,7 @@ class FormMaker:
             if (refusal := within(form.provenance)) is not None:
                 marked = replace(change.after, refused=refusal.text, stage=NO_STAGE)
                 change = replace(change, after=marked)
-        after = planned(change.after, rule, policy, now)
+        after = planned(change.after, rule, policy, now, self.policy.newest)
         if change.data is not None:
             key = self._files.fresh_key(after.key)
             after = replace(after, key=key, checked=int(time.time()), fault="")
@@ -171,7 +176,7 @@ class FormMaker:
         return self._unencoded(with_refusal(instance, refusal), refusal)
 
 
-def _due(instance: Instance, rule: PolicyRule | None, now: float) -> Step:
+def _due(instance: Instance, rule: PolicyRule | None, now: float, newest: NewestDictionary) -> Step:
     if instance.pending:
         return Step(rule.settled if rule else AS_RECEIVED, NEVER)
-    return step(rule, instance, now)
+    return step(rule, instance, now, newest)

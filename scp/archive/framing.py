@@ -60,10 +60,9 @@ def _header_share(file: Buffer, asked: Framing) -> float:
 
 def in_frame(file: Buffer, asked: Framing) -> Written:
     """A Part 10 file in the smallest frame, whatever that saves."""
-    codestream_with_header = 0 < asked.pixels < len(file) * (1 - _MOSTLY_HEADER)
-    thorough = codestream_with_header and asked.level is None
-    level = None if thorough else asked.level or _LEVEL
-    small = _with_dictionary(file, level, asked)
+    level = _level(file, asked)
+    thorough = level is None
+    small = with_dictionary(file, asked)
     if small is not None and thorough:
         usual = part10.wrap(file, _LEVEL)
         if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
@@ -73,8 +72,15 @@ def in_frame(file: Buffer, asked: Framing) -> Written:
     return found if small is None or len(found.data) <= len(small.data) else small
 
 
-def _with_dictionary(file: Buffer, level: int | None, asked: Framing) -> Written | None:
+def with_dictionary(file: Buffer, asked: Framing) -> Written | None:
+    """A Part 10 file in a frame with the dictionary; None where there is none, or the file is large."""
     dictionary = asked.dictionary() if len(file) <= IN_MEMORY else None
     if dictionary is None:
         return None
-    return Written(part10.wrap(file, level, dictionary=dictionary), "")
+    return Written(part10.wrap(file, _level(file, asked), dictionary=dictionary), "")
+
+
+def _level(file: Buffer, asked: Framing) -> int | None:
+    """The level to compress with; None for a thorough frame around a codestream with much header."""
+    codestream_with_header = 0 < asked.pixels < len(file) * (1 - _MOSTLY_HEADER)
+    return None if codestream_with_header and asked.level is None else asked.level or _LEVEL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scp.archive.framing import Framing, Wrap, Written, framed, in_frame
@@ -16,13 +17,31 @@ from scp.spool import IN_MEMORY, Buffer, Spool, sha256, xxh3
 
 @dataclass(frozen=True, slots=True)
 class StoredForm:
-    """A file, ready for the object store. ``sha256`` is that of ``data``, hexadecimal; empty until needed."""
+    """A file, ready for the object store. ``sha256`` is that of ``data``, hexadecimal; empty until needed.
+
+    ``dictionary_tried`` is the ID of the zstd dictionary that there was for it; 0 for none.
+    """
 
     encoded: Encoded
     provenance: Provenance
     data: Buffer
     wrapped: bool
     sha256: str
+    dictionary_tried: int = 0
+
+
+def framing_of(
+    stage: Stage,
+    form: str,
+    is_image_form: bool,
+    pixel_bytes: int,
+    dictionary: Callable[[], Dictionary | None],
+) -> Framing:
+    """The frame that a stage asks for around a form, of which ``pixel_bytes`` are pixel data."""
+    if form == "zstd":
+        return Framing("zstd", 0, stage.level, dictionary)
+    wrap: Wrap = stage.wrap or ("auto" if is_image_form else "none")
+    return Framing(wrap, pixel_bytes, stage.level, dictionary)
 
 
 class Packer:
@@ -47,7 +66,9 @@ class Packer:
         plain = self._plain(result, provenance, hashing=framing.wrap != "zstd")
         wrapped = framed(plain.data, framing)
         kept = plain if wrapped is None else wrapped
-        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256)
+        found = self._dictionary()
+        tried = 0 if found is None else found.id
+        return StoredForm(result, provenance, kept.data, wrapped is not None, kept.sha256, tried)
 
     def pack_again(self, form: StoredForm, provenance: Provenance) -> StoredForm:
         """The same file with another ``provenance``; unchanged if its dataset does not read back the same."""
@@ -62,11 +83,9 @@ class Packer:
         return part10.unpack(data, self._dictionaries.by_id if self._dictionaries is not None else None)
 
     def _framing(self, result: Encoded) -> Framing:
-        level = self._stage.level
-        if result.form == "zstd":
-            return Framing("zstd", 0, level, self._dictionary)
-        wrap: Wrap = self._stage.wrap or ("auto" if result.is_image_form else "none")
-        return Framing(wrap, result.pixel_bytes, level, self._dictionary)
+        return framing_of(
+            self._stage, result.form, result.is_image_form, result.pixel_bytes, self._dictionary
+        )
 
     def _dictionary(self) -> Dictionary | None:
         """The newest dictionary of the object's SOP class, if the stage wants one and it is there."""

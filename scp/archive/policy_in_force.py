@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from scp.config.rules import PolicyRule
 from scp.model import Facts
 from scp.policy.rules import choose
-from scp.policy.stages import asks_for_access, fingerprint_of
+from scp.policy.stages import NewestDictionary, asks_for_access, fingerprint_of, no_dictionary
 
 
 class PolicyInForce:
     """The ``rules`` of the policy, and their ``fingerprint``.
 
     ``access_exactness`` says how exactly, in seconds, the last retrieval of an object must be known; 0 if no
-    rule uses it.
+    rule uses it. ``newest`` gives the dictionary with which objects of a class are packed.
     """
 
-    def __init__(self, rules: Iterable[PolicyRule]) -> None:
+    def __init__(self, rules: Iterable[PolicyRule], newest: NewestDictionary = no_dictionary) -> None:
+        self.newest = newest
         self.use(rules)
 
     def use(self, rules: Iterable[PolicyRule]) -> None:
@@ -32,6 +33,10 @@ class PolicyInForce:
         They are read in this order: if another policy comes in between, the object is planned again.
         """
         return self.fingerprint, choose(self.rules, facts)
+
+    def asks_for_dictionaries(self) -> bool:
+        """Whether any stage of any rule asks for dictionaries."""
+        return any(stage.dictionary for rule in self.rules for stage in rule.stages)
 
     def may_be_pending(self) -> bool:
         """Whether any rule lets an object be encoded after its response."""

@@ -29,6 +29,7 @@ from scp.encoding.forms import prove, why_undecodable
 from scp.errors import CodecProcessFailed, NotReproduced, ObjectDamaged, ObjectMissing, ZscpError
 from scp.index.index import Index
 from scp.model import Facts, Instance, Provenance
+from scp.objects import part10
 from scp.objects.beginning import Beginning
 from scp.objects.names import store_of
 from scp.objects.part10 import Part10
@@ -82,12 +83,16 @@ class Reader:
 
     def sound(self, instance: Instance) -> Part10:
         """The file that a row names, checked against the SHA-256 in the row."""
+        return part10.taken_apart(self.plain(instance))
+
+    def plain(self, instance: Instance) -> Buffer:
+        """The bytes of the Part 10 file in that file, checked likewise."""
         if instance.stored_sha256:
-            return self._files.unpack(self.whole(instance), whole=True)
-        file = self._files.unpack(self._files.get(instance.key))  # no digest of it is known yet
-        if sha256(file.dataset) != instance.received_sha256:
+            return self._files.unwrapped(self.whole(instance), whole=True)
+        data = self._files.unwrapped(self._files.get(instance.key))  # no digest of it is known yet
+        if sha256(part10.taken_apart(data).dataset) != instance.received_sha256:
             raise _damaged(instance)
-        return file
+        return data
 
     def whole(self, instance: Instance) -> Buffer:
         """The bytes of that file, where the row has its SHA-256."""

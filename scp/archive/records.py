@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,9 +25,9 @@ from scp.index.rows import cleaned
 from scp.model import Facts, Instance, Provenance, Received
 from scp.objects import part10
 from scp.objects.beginning import Beginning
-from scp.objects.names import has_own_file, in_store, object_key
+from scp.objects.names import has_own_file, in_store, object_key, store_of
 from scp.objects.part10 import Part10
-from scp.policy.stages import step
+from scp.policy.stages import NewestDictionary, no_dictionary, step
 from scp.spool import Buffer, sha256, xxh3
 from scp.syntaxes import lookup
 
@@ -224,9 +225,15 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
     )
 
 
-def planned(instance: Instance, rule: PolicyRule | None, policy: str, now: float | None = None) -> Instance:
+def planned(
+    instance: Instance,
+    rule: PolicyRule | None,
+    policy: str,
+    now: float | None = None,
+    newest: NewestDictionary = no_dictionary,
+) -> Instance:
     """An instance after a stage was carried out, with the time of the next. ``now`` None: when received."""
-    due = step(rule, instance, instance.received_at.timestamp() if now is None else now).due
+    due = step(rule, instance, instance.received_at.timestamp() if now is None else now, newest).due
     return replace(instance, planned=policy, due=due)
 
 
@@ -245,16 +252,20 @@ def instance_of_form(
     uids = (received.sop_class_uid, received.sop_instance_uid)
     file = Part10(*uids, form.encoded.transfer_syntax, form.encoded.dataset, known)
     made = instance_of(in_store(store, key), len(form.data), form.sha256, file, facts)
+    made = replace(made, dictionary_tried=form.dictionary_tried)
     return servable(made, form.data, file, facts)
 
 
 def servable(instance: Instance, data: Buffer, file: Part10, facts: Facts) -> Instance:
     """The row of a file, of which ``data`` are the bytes, with what its dataset is sent by as it lies there.
 
-    Nothing is added where something has to be unpacked, padded or filled in first.
+    Nothing is added where something has to be padded or filled in first. Of a frame, the dictionary is noted
+    that it needs.
     """
     known = provenance_of(file)
-    if not known.even or part10.is_framed(data):
+    if part10.is_framed(data):
+        return replace(instance, dictionary=part10.dictionary_id(data))
+    if not known.even:
         return instance
     if uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given).given:
         return instance
@@ -285,6 +296,26 @@ def in_own_file(instance: Instance, data: Buffer, token: str = "") -> Instance:
     uids = (instance.study_instance_uid, instance.sop_instance_uid)
     key = object_key(*uids, instance.received_sha256, instance.form, part10.is_framed(data), token)
     return replace(instance, key=key, pending=False)
+
+
+def packed_anew(instance: Instance, data: Buffer, tried: int) -> Instance:
+    """The row of an object whose Part 10 file was packed anew as ``data``, beside its former file.
+
+    ``tried`` is the dictionary that was offered for that, 0 for none.
+    """
+    uids = (instance.study_instance_uid, instance.sop_instance_uid)
+    framed, token = part10.is_framed(data), secrets.token_hex(4)
+    key = object_key(*uids, instance.received_sha256, instance.form, framed, token)
+    return replace(
+        instance,
+        key=in_store(store_of(instance.key), key),
+        stored_size=len(data),
+        stored_sha256=sha256(data),
+        stored_xxh3="",
+        dataset_at=0,
+        dictionary=part10.dictionary_id(data),
+        dictionary_tried=tried,
+    )
 
 
 def own_key(instance: Instance) -> str:

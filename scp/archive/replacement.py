@@ -31,8 +31,9 @@ _MOST_LACKING = 10_000
 class Change:
     """An object's stored form, and the form that replaces it; no ``data`` if the file stays.
 
-    ``stage`` is the stage that was carried out, None if none was due. With a ``loss``, ``after`` is a lossy
-    copy of these ``facts``, which :class:`scp.archive.lossy_replacer.LossyReplacer` puts in its place.
+    ``stage`` is the stage that was carried out, None if none was due. With ``packs`` its form stays, and only
+    the frame around it was to be made again. With a ``loss``, ``after`` is a lossy copy of these ``facts``,
+    which :class:`scp.archive.lossy_replacer.LossyReplacer` puts in its place.
     """
 
     before: Instance
@@ -41,6 +42,7 @@ class Change:
     stage: Stage | None = None
     facts: Facts | None = None
     loss: Loss | None = None
+    packs: bool = False
 
     @property
     def moves(self) -> bool:
@@ -147,7 +149,7 @@ def unencoded(instance: Instance, file: Part10, refusal: Refusal, key: str) -> C
     )
     data = part10.pack(replace(file, provenance=known))
     made = replace(after, key=key, stored_size=len(data), stored_sha256=sha256(data))
-    return Change(instance, replace(made, stored_xxh3="", dataset_at=0), data)
+    return Change(instance, replace(made, stored_xxh3="", dataset_at=0, dictionary=0), data)
 
 
 def _takes_the_place(before: Before, form: StoredForm, stage: Stage) -> bool:

@@ -36,6 +36,17 @@ class StoredFiles:
         """A stored file taken apart. Raises ObjectDamaged, DictionaryMissing."""
         return part10.unpack(data, self.dictionaries.by_id, whole=whole)
 
+    def unwrapped(self, data: Buffer, whole: bool = False) -> Buffer:
+        """The Part 10 file within a stored file. Raises ObjectDamaged, DictionaryMissing."""
+        return part10.unwrap(data, self.dictionaries.by_id, is_file=True, whole=whole)
+
+    def dictionary_of(self, key: str, size: int) -> int:
+        """The ID of the dictionary that a file of ``size`` bytes needs, 0 for none; its beginning is read.
+
+        Raises as ``get``, and ObjectDamaged.
+        """
+        return part10.dictionary_id(next(iter(self.store.pieces(key, size)), b""))
+
     def beginnings(self, key: str, size: int) -> Iterator[Beginning]:
         """See :func:`scp.objects.beginning.beginnings`; raises as ``get`` as well."""
         yield from beginnings(self.store.pieces(key, size), size, self.dictionaries.by_id)

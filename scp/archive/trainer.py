@@ -35,17 +35,18 @@ _LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A Part 10 file, and its beginning, from which the dictionary learns."""
+    """A Part 10 file, its beginning, from which the dictionary learns, and bytes ahead of its pixel data."""
 
     data: Buffer
     beginning: bytes
+    header: int
 
 
 def material_of(file: Part10) -> Material:
     """The training material of a file."""
     data = bytes(part10.pack(file))
     at = len(data) - len(file.dataset) + pixels_at(file)
-    return Material(data, data[: min(at + OF_PIXELS, _MOST_OF_A_FILE)])
+    return Material(data, data[: min(at + OF_PIXELS, _MOST_OF_A_FILE)], at)
 
 
 def pixels_at(file: Part10) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scp.cli.common import ConfigOption, JsonOption, opened
+from scp.cli.common import DATA, ConfigOption, JsonOption, deleting, opened
 
 app = typer.Typer(
     name="dictionary", no_args_is_help=True, help="zstd dictionaries, for small objects of one kind."
@@ -40,13 +40,32 @@ def train_dictionaries(
 
 @app.command("list")
 def list_dictionaries(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """List the dictionaries that are stored; none is ever deleted, as objects need it."""
+    """List the dictionaries that are stored, and how many objects need each."""
     from scp.cli import dictionary_output
+    from scp.lifecycle.dictionary_use import held_dictionaries
 
     with opened(config) as (archive, _):
-        held = archive.dictionaries
-        rows = [(one, held.size(one), held.marked(one.sop_class_uid) == one.key) for one in held.entries()]
-    dictionary_output.listing(rows, json)
+        rows, unknown = held_dictionaries(archive)
+    dictionary_output.listing(rows, unknown, json)
+
+
+@app.command("remove")
+def remove_dictionary(
+    number: Annotated[int, typer.Argument(metavar="ID", help="The dictionary's ID, as `list` shows it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Remove a dictionary that no stored object needs; one that may be needed stays, and status 1 says so."""
+    from scp.cli import output
+    from scp.errors import DictionaryNeeded
+    from scp.lifecycle import dictionary_use
+
+    with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
+        try:
+            removed = dictionary_use.remove_dictionary(archive, deletion.trash, number)
+        except DictionaryNeeded as error:
+            typer.echo(f"not removed: {error}", err=True)
+            raise typer.Exit(DATA) from None
+    output.show(f"{removed.key} is removed.")
 
 
 def _sop_class(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from pydicom.uid import UID
 from rich.table import Table
 
 from scp.cli.output import as_json, percent, show, size
+from scp.lifecycle.dictionary_use import HeldDictionary
 from scp.lifecycle.training import Trained
 from scp.objects.names import DictionaryName
 
@@ -30,23 +31,41 @@ def trained(results: list[Trained], json_wanted: bool) -> None:
     show(table)
     if any(one.entry for one in results):
         show(
-            "New objects use them where their rule says dictionary = true; "
-            "what would be saved of all is what that would come to if all were encoded again."
+            "New objects use them where their rule says dictionary = true, which the default policy does. "
+            "The node packs stored ones anew; `zscp plan` shows what that saves."
         )
 
 
-def listing(rows: Iterable[tuple[DictionaryName, int, bool]], json_wanted: bool) -> None:
-    """The dictionaries that are stored: each with its size, and whether new objects use it."""
-    rows = list(rows)
+def listing(rows: Sequence[HeldDictionary], unknown: int, json_wanted: bool) -> None:
+    """The dictionaries that are stored: each with its size, whether new objects use it, and what needs it."""
     if json_wanted:
-        as_json([{**_entry(entry), "size": held, "newest": newest} for entry, held, newest in rows])
+        as_json(
+            [
+                {
+                    **_entry(one.entry),
+                    "size": one.size,
+                    "newest": one.newest,
+                    "objects": one.use.instances,
+                    "stored_size": one.use.stored_size,
+                    "unknown": unknown,
+                }
+                for one in rows
+            ]
+        )
         return
-    table = Table("SOP class", "version", "ID", "size", "for new objects", "file")
-    for entry, held, newest in rows:
-        used = "yes" if newest else "no"
-        name = _name(entry.sop_class_uid)
-        table.add_row(name, str(entry.version), str(entry.id), size(held), used, entry.key)
+    table = Table("SOP class", "version", "ID", "size", "for new objects")
+    table.add_column("needed by", justify="right")
+    table.add_column("file")
+    for one in rows:
+        entry, used = one.entry, "yes" if one.newest else "no"
+        name, needed = _name(entry.sop_class_uid), f"{one.use.instances} ({size(one.use.stored_size)})"
+        table.add_row(name, str(entry.version), str(entry.id), size(one.size), used, needed, entry.key)
     show(table)
+    if unknown:
+        show(f"Of {unknown} objects, stored by an earlier version, only the files say what they need.")
+    for one in rows:
+        if not one.newest and not one.use.instances and not unknown:
+            show(f"No object needs {one.entry.id}: `zscp dictionary remove {one.entry.id}` removes it.")
 
 
 def _fields(one: Trained) -> dict[str, object]:

@@ -11,7 +11,7 @@ from scp.cli.output import as_json, show, terminal
 from scp.config.credentials import credentials_of
 from scp.config.ports import PortChoice, ports
 from scp.config.settings import Settings
-from scp.policy.wording import forms_of
+from scp.policy.wording import policy_in_words, stage_in_words
 
 if TYPE_CHECKING:
     from scp.audit.tail import AuditTail
@@ -101,6 +101,7 @@ def settings(chosen: Settings) -> None:
     table.add_row("HTTP", f"{chosen.http.host}:{chosen.http.port}" if chosen.http.port else "none")
     table.add_row("peers", ", ".join(peer.aet for peer in chosen.peer) or "none")
     for rule in chosen.policy:
-        stages = " → ".join(map(forms_of, rule.stages))
-        table.add_row(f"rule: {rule.name}", stages)
+        table.add_row(f"rule: {rule.name}", " → ".join(map(stage_in_words, rule.stages)))
     terminal().print(table)
+    for line in policy_in_words(chosen.policy):
+        show(line)

@@ -13,7 +13,7 @@ from scp.config.settings import Settings
 from scp.lifecycle.forecast import Forecast, ForecastGroup
 from scp.lifecycle.recompress import Recompressed
 from scp.node.planned import plan_report
-from scp.policy.wording import forms_of
+from scp.policy.wording import becomes_in_words, forms_of
 
 _NOTHING = "Nothing is due."
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -57,7 +57,8 @@ def forecast(found: Forecast, at: datetime, settings: Settings, json_wanted: boo
             share,
             span(group.seconds),
         )
-        names = (group.rule, group.modality or "-", group.form, forms_of(group.stage))
+        becomes = becomes_in_words(group.stage, group.packs)
+        names = (group.rule, group.modality or "-", group.form, becomes)
         table.add_row(*names, *figures, str(group.measured.objects))
     if groups:
         terminal().print(table)
@@ -107,11 +108,12 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     if json_wanted:
         as_json(done)
         return
-    if not any((done.encoded, done.moved, done.no_gain, done.cannot, done.left)):
+    if not any((done.encoded, done.packed, done.moved, done.no_gain, done.cannot, done.left)):
         terminal().print(_NOTHING)
         return
-    told = [f"{done.encoded} encoded: {size(done.before)} became {size(done.after)}"]
-    if done.encoded:
+    anew = f", {done.packed} packed anew" if done.packed else ""
+    told = [f"{done.encoded} encoded{anew}: {size(done.before)} became {size(done.after)}"]
+    if done.encoded or done.packed:
         told[0] += f" ({percent(done.after, done.before)})"
     if done.lossy:
         told.append(f"{done.lossy} of them with loss: the originals are in the trash")

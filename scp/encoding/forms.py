@@ -43,7 +43,12 @@ class Encoded:
     @property
     def is_image_form(self) -> bool:
         """Whether an image codec made it."""
-        return codec_named(self.form) is not None or self.form == recompression.FORM
+        return is_image_form(self.form)
+
+
+def is_image_form(form: str) -> bool:
+    """Whether an image codec makes a form."""
+    return codec_named(form) is not None or form == recompression.FORM
 
 
 def target_of(form: str) -> str:

@@ -14,6 +14,7 @@ from scp.index.committed import CommittedRow
 from scp.index.fact_sums import FactSums
 from scp.index.history import History
 from scp.index.nodes import Nodes
+from scp.index.packing import Packing
 from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
 from scp.index.self_description import Meta
@@ -80,7 +81,7 @@ class PolicyRow:
     attributes: Mapping[str, str]
 
 
-class DueStages(FactSums, Protocol):
+class DueStages(FactSums, Packing, Protocol):
     """The instances for which a stage of a policy is due; the policy is named by its fingerprint.
 
     Pending instances are left out. Times are seconds since 1970. Every method raises

@@ -38,6 +38,7 @@ from sqlalchemy.dialects import postgresql
 
 from scp.identity import Identity
 from scp.index.attributes import HELD_BY_TABLE, Attribute
+from scp.index.packing import DICTIONARY_UNKNOWN
 from scp.model import LEVELS, UNIQUE_KEYS, Instance
 
 
@@ -86,6 +87,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "dataset_at": "0",
     "lossy_of": "",
     "no_loss": "",
+    "dictionary": str(DICTIONARY_UNKNOWN),
+    "dictionary_tried": "0",
     "patient_id": "",
     "issuer_of_patient_id": "",
 }

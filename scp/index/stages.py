@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Engine,
     Select,
     and_,
     bindparam,
@@ -29,9 +28,10 @@ from scp.index.index import PolicyRow
 from scp.index.record import as_instance
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, SERIES, SETTLED, SOUND, STUDY
 from scp.index.sql_fact_sums import picked, sums
+from scp.index.sql_packing import SqlPacking
 from scp.index.sql_queue import unclaimed
 from scp.index.watch import Watch
-from scp.index.writer import CHANGES, Writer
+from scp.index.writer import CHANGES
 from scp.model import Instance
 
 _TOUCHED_AT_ONCE = 500  # others write in between
@@ -87,12 +87,8 @@ def _columns(keywords: Sequence[str]) -> Iterator[ColumnElement[Any]]:
         yield _TABLES[attribute.table].c[attribute.column].label(f"@{keyword}")
 
 
-class SqlStages:
+class SqlStages(SqlPacking):
     """:class:`scp.index.index.DueStages` on the tables and the writer of a SQL index."""
-
-    def __init__(self, engine: Engine, writer: Writer) -> None:
-        self._engine = engine
-        self._writer = writer
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """See :class:`scp.index.index.DueStages`."""

@@ -26,6 +26,8 @@ from scp.policy.stages import fingerprint
 
 # At most so many objects of a group are measured: more change an estimate by less than groups differ.
 _SAMPLES = 8
+# Packing anew takes a small part of the time of encoding, and what it saves differs more between objects.
+_SAMPLES_PACKED = 64
 
 
 @dataclass(slots=True)
@@ -82,20 +84,32 @@ class MeasuredStage:
 class ForecastGroup:
     """Objects of one modality in one ``form``, for which one stage of one rule is due.
 
-    ``seconds`` of one core and bytes ``saved`` are estimates for all of them, from what was ``measured`` of
-    this group, or else of others with the same stage; None where nothing could be measured.
+    With ``packs`` it was carried out, and only the zstd frame is made again. ``seconds`` of one core and
+    bytes ``saved`` are estimates for all of them, from what was ``measured`` of this group, or else of others
+    with the same stage; None where nothing could be measured.
     """
 
     rule: str
     modality: str
     form: str
     stage: Stage
+    packs: bool = False
     objects: int = 0
     received_size: int = 0
     stored_size: int = 0
     measured: MeasuredStage = field(default_factory=MeasuredStage)
     seconds: float | None = None
     saved: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many of its objects are measured, at most."""
+        return _SAMPLES_PACKED if self.packs else _SAMPLES
+
+    @property
+    def work(self) -> tuple[str, bool]:
+        """What is done to its objects: groups with the same work are measured for each other."""
+        return fingerprint(self.stage), self.packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +139,9 @@ def forecast(
 def _grouped(
     archive: Archive, now: float, progress: Progress
 ) -> tuple[list[ForecastGroup], dict[int, list[Instance]], int]:
-    planner = Planner(archive.policy.rules, ("Modality",))
+    planner = Planner(archive.policy.rules, ("Modality",), archive.policy.newest)
     pick = random.Random(0)  # noqa: S311 - the same objects each time it is asked
-    groups: dict[tuple[str, str, str, str], ForecastGroup] = {}
+    groups: dict[tuple[str, str, str, str, bool], ForecastGroup] = {}
     samples: dict[int, list[Instance]] = {}
     looked_at = 0
     for standing in archive.stages.policy_rows(planner.keywords):
@@ -137,16 +151,16 @@ def _grouped(
         if rule is None or step.stage is None:
             continue
         one, modality = standing.instance, standing.attributes["Modality"]
-        key = (rule.name, modality, one.form, fingerprint(step.stage))
-        group = groups.setdefault(key, ForecastGroup(rule.name, modality, one.form, step.stage))
+        key = (rule.name, modality, one.form, fingerprint(step.stage), step.packs)
+        group = groups.setdefault(key, ForecastGroup(rule.name, modality, one.form, step.stage, step.packs))
         group.objects += 1
         group.received_size += one.received_size
         group.stored_size += one.stored_size
         kept = samples.setdefault(id(group), [])
         place = pick.randrange(group.objects)
-        if len(kept) < _SAMPLES:
+        if len(kept) < group.samples:
             kept.append(one)
-        elif place < _SAMPLES:
+        elif place < group.samples:
             kept[place] = one
     return list(groups.values()), samples, looked_at
 
@@ -156,7 +170,7 @@ def _measure(
 ) -> None:
     """One object of each group, then another of each, until the time is up."""
     until = time.monotonic() + bound
-    for turn in range(_SAMPLES):
+    for turn in range(max((group.samples for group, _ in groups), default=0)):
         for group, samples in groups:
             if turn < len(samples) and time.monotonic() < until:
                 group.measured.add(_measured(archive, samples[turn], now))
@@ -182,11 +196,11 @@ def _loss(change: Change) -> MeasuredLoss:
 
 
 def _estimate(groups: Sequence[ForecastGroup]) -> None:
-    of_stage: dict[str, MeasuredStage] = {}
+    of_same: dict[tuple[str, bool], MeasuredStage] = {}
     for group in groups:
-        of_stage.setdefault(fingerprint(group.stage), MeasuredStage()).add(group.measured)
+        of_same.setdefault(group.work, MeasuredStage()).add(group.measured)
     for group in groups:
-        by = group.measured if group.measured.objects else of_stage[fingerprint(group.stage)]
+        by = group.measured if group.measured.objects else of_same[group.work]
         if by.objects:
             group.seconds = by.seconds / max(by.received_size, 1) * group.received_size
             group.saved = round(by.saved / max(by.stored_size, 1) * group.stored_size)

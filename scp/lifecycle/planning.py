@@ -15,7 +15,7 @@ from scp.index.attributes import HELD_BY_KEYWORD
 from scp.index.index import PolicyRow
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
-from scp.policy.stages import NEVER, Step, step
+from scp.policy.stages import NEVER, NewestDictionary, Step, no_dictionary, step
 
 _MOST_REMEMBERED = 10_000
 # What could not be planned, for whatever reason, is looked at again after so long.
@@ -33,11 +33,18 @@ ReadFacts = Callable[[Instance], Facts]
 class Planner:
     """Plans by one policy. ``keywords`` are the attributes to ask the index for, besides ``more``.
 
+    ``newest`` gives the dictionary with which objects of a class are to be packed.
+
     ``lacked`` says what there was no room for, for each object that was put off for that reason.
     """
 
-    def __init__(self, policy: Sequence[PolicyRule], more: Sequence[str] = ()) -> None:
-        self._policy = tuple(policy)
+    def __init__(
+        self,
+        policy: Sequence[PolicyRule],
+        more: Sequence[str] = (),
+        newest: NewestDictionary = no_dictionary,
+    ) -> None:
+        self._policy, self._newest = tuple(policy), newest
         asked = dict.fromkeys(key for rule in self._policy for key in rule.match)
         self._keys = tuple(asked)
         self.keywords = tuple(dict.fromkeys((*more, *(key for key in asked if key in HELD_BY_KEYWORD))))
@@ -85,7 +92,7 @@ class Planner:
             through = (ObjectRefused, OutOfResources)
             with alone("cannot be planned", through=through, sop_instance=one.sop_instance_uid):
                 rule = self.rule(standing, read)
-                return rule, step(rule, one, now)
+                return rule, step(rule, one, now, self._newest)
         except ObjectRefused:
             return None, Step(None, NEVER)
         except OutOfResources as error:

@@ -31,15 +31,16 @@ _PATIENCE_SECONDS, _LOOK_SECONDS = 60.0, 1.0
 
 @dataclass(slots=True)
 class Recompressed:
-    """How many objects got a new form, how many were moved as they are, and how many stay.
+    """How many objects got a new form, were packed anew, or moved as they are, and how many stay.
 
-    Bytes ``before`` and ``after`` are those of objects with a new form; ``seconds`` are those of cores.
+    Bytes ``before`` and ``after`` are those of objects with a new file; ``seconds`` are those of cores.
 
     ``lossy`` of them are lossy copies now, by a stage that asks for that. ``left`` are those that could not
     be read, and those that another process still works on.
     """
 
     encoded: int = 0
+    packed: int = 0
     moved: int = 0
     no_gain: int = 0
     cannot: int = 0
@@ -116,18 +117,19 @@ def _carry_out(
             if change.moves:
                 done.moved += 1
             elif change.data is not None:
-                done.encoded += 1
+                done.packed += change.packs
+                done.encoded += not change.packs
                 done.lossy += change.loss is not None
                 done.before += change.before.stored_size
                 done.after += change.after.stored_size
             elif change.stage is not None:
-                done.no_gain += change.after.outcome == "no gain"
-                done.cannot += change.after.outcome == "cannot"
+                done.no_gain += change.packs or change.after.outcome == "no gain"
+                done.cannot += not change.packs and change.after.outcome == "cannot"
         progress.advance(found.tried - len(found.busy))
 
 
 def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float]) -> Iterator[Instance]:
-    planner = Planner(archive.policy.rules)
+    planner = Planner(archive.policy.rules, newest=archive.policy.newest)
     for standing in _standings(archive, planner.keywords, named):
         if planner.step(standing, archive.facts, now())[1].stage is not None:
             yield standing.instance

@@ -24,7 +24,7 @@ from scp.index.queue import Lease, claimed
 from scp.lifecycle.stages import first_bytes, replaced
 from scp.model import Instance
 from scp.objects.keys_in_use import key_id_of
-from scp.objects.names import in_store, store_of, with_token
+from scp.objects.names import copy_key, in_store, store_of, with_token
 from scp.spool import sha256
 
 _BATCH, _BATCH_BYTES = 16, 64 << 20
@@ -71,8 +71,8 @@ def rotate(archive: Archive, stores: KeyedStores, progress: Progress) -> Rotated
             done.left += len(batch) - len(mine)
             _rewrite(archive, [one for one in mine if stores.is_due(one.key)], done)
     for entry in archive.dictionaries.entries():
-        if stores.is_due(entry.key):
-            _rewrite_dictionary(archive, entry.key, done)
+        for key in filter(stores.is_due, (entry.key, copy_key(entry.key))):
+            _rewrite_dictionary(archive, key, done)
     return done
 
 

@@ -23,6 +23,7 @@ from scp.encoding.cage.caged import thread_time
 from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.queue import LEASE_SECONDS, Lease, claimed
 from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
+from scp.lifecycle.new_dictionaries import NewDictionaries
 from scp.lifecycle.planning import Planner
 from scp.model import Instance
 from scp.objects.names import store_of
@@ -54,17 +55,19 @@ class Round:
 class Stages:
     """Carries out stages in the name of ``owner``, which nobody else has.
 
-    ``now`` gives the time by which stages are due, where that is not the clock's.
+    ``now`` gives the time by which stages are due, where that is not the clock's; ``steady`` gives seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two clocks and a lease, which tests set
         self,
         archive: Archive,
         owner: str,
         pool: Executor,
         now: Callable[[], float] = time.time,
         lease_seconds: float = LEASE_SECONDS,
+        *,
         audit: LossAudit = NOT_AUDITED,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._archive, self._audit = archive, audit
         self._index, self._claims = archive.stages, archive.claims
@@ -72,6 +75,7 @@ class Stages:
         self._pool = pool
         self._now = now
         self._lease_seconds = lease_seconds
+        self._dictionaries = NewDictionaries(archive, steady)
         self._begun = False
         self._stopped = threading.Event()
 
@@ -81,9 +85,10 @@ class Stages:
 
     def plan(self) -> bool:
         """Plan some of what was last planned under another policy; False when there is none."""
+        self._dictionaries.look()
         archive = self._archive
         policy = archive.policy.fingerprint  # before its rules: new ones are not planned as old ones
-        planner = Planner(archive.policy.rules)
+        planner = Planner(archive.policy.rules, (), archive.policy.newest)
         found = self._index.unplanned(policy, planner.keywords, _PLANNED_AT_ONCE)
         self._index.plan(policy, [(one.instance, planner.next_due(one, archive.facts)) for one in found])
         if lacked := planner.lacked:

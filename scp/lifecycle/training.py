@@ -29,6 +29,8 @@ _SAMPLE = 256
 _HELD_OUT = 4  # each fourth
 # What a new version has to save of the held-out files: it stays for ever.
 _WORTHWHILE = 0.02
+# After so many files it is seen whether headers are a part of them that is worth it.
+_FIRST_LOOK = 16
 # A class gets its first dictionary at so many objects, and the next one is tried at four times as many.
 FIRST, _TIMES = 64, 4
 
@@ -106,33 +108,43 @@ def train(
     """Make a dictionary of at most ``size`` bytes, and store it if it gains. Raises OutOfResources."""
     progress = progress or Silent()
     nothing = Trained(sop_class_uid, sample.seen, sample.stored_size)
-    files = []
-    for read in each(lambda one: _read(archive, one), sample.kept):
+    files: list[_Learned] = []
+    for read in each(lambda one: _learned(archive, one), sample.kept):
         progress.advance()
         if read is not None:
             files.append(read)
+        if len(files) == _FIRST_LOOK and _is_mostly_pixels(files):
+            return _but(nothing, "too small a part of them is header")
     if len(files) < FEWEST:
         return _but(nothing, f"{len(files)} small objects that can be read, and it takes {FEWEST}")
     held_out = files[_HELD_OUT - 1 :: _HELD_OUT]
     learned_from = [one for number, one in enumerate(files) if (number + 1) % _HELD_OUT]
-    content = trained([one.material.beginning for one in learned_from], size)
+    content = trained([one.beginning for one in learned_from], size)
     if not content:
         return _but(nothing, "too little that they have in common")
-    return _judged(archive, nothing, held_out, content)
+    return _judged(archive, nothing, [one.instance for one in held_out], content)
 
 
-def _judged(archive: Archive, nothing: Trained, held_out: list[_File], content: bytes) -> Trained:
-    """Store the dictionary if the files that were held out become smaller with it."""
+def _judged(archive: Archive, nothing: Trained, held_out: list[Instance], content: bytes) -> Trained:
+    """Store the dictionary if the files that were held out become smaller with it.
+
+    They are read once more, one at a time: 64 files of 4 MB are more memory than a process of a node has.
+    """
     uid = nothing.sop_class_uid
     before, new = archive.dictionaries.newest(uid), dictionary_of(content)
-    sizes = [_sizes(one.material.data, before, new) for one in held_out]
-    without, now, then = (sum(column) for column in zip(*sizes, strict=True))
+    sizes = [
+        (*_sizes(one.material.data, before, new), one.received)
+        for one in filter(None, (_read(archive, instance) for instance in held_out))
+    ]
+    if not sizes:
+        return _but(nothing, "they were replaced meanwhile")
+    without, now, then, received = (sum(column) for column in zip(*sizes, strict=True))
     gains = then <= now * (1 - _WORTHWHILE)
     return Trained(
         uid,
         nothing.objects,
         nothing.stored_size,
-        sum(one.received for one in held_out),
+        received,
         without,
         now,
         then,
@@ -143,6 +155,27 @@ def _judged(archive: Archive, nothing: Trained, held_out: list[_File], content: 
 
 def _but(nothing: Trained, reason: str) -> Trained:
     return Trained(nothing.sop_class_uid, nothing.objects, nothing.stored_size, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What is kept in memory of a file that was read: its ``beginning``; bytes of its header, and in all."""
+
+    instance: Instance
+    beginning: bytes
+    header: int
+    size: int
+
+
+def _learned(archive: Archive, instance: Instance) -> _Learned | None:
+    if (read := _read(archive, instance)) is None:
+        return None
+    return _Learned(instance, read.material.beginning, read.material.header, len(read.material.data))
+
+
+def _is_mostly_pixels(files: list[_Learned]) -> bool:
+    """Whether a dictionary cannot save what it has to, even if nothing were left of the headers."""
+    return sum(one.header for one in files) < _WORTHWHILE * sum(one.size for one in files)
 
 
 @dataclass(frozen=True, slots=True)

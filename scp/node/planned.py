@@ -21,7 +21,7 @@ from scp.config.settings import Settings
 from scp.errors import ZscpError, public
 from scp.lifecycle.forecast import Forecast, ForecastGroup, MeasuredLoss, forecast
 from scp.node.build import open_archive
-from scp.policy.wording import forms_of
+from scp.policy.wording import becomes_in_words
 from scp.web.plans import PlanGroup, PlanLoss, PlanMeasured, PlanReport
 
 REPORT = TypeAdapter(PlanReport)
@@ -41,7 +41,7 @@ def _group(one: ForecastGroup) -> PlanGroup:
         one.rule,
         one.modality,
         one.form,
-        forms_of(one.stage),
+        becomes_in_words(one.stage, one.packs),
         one.objects,
         one.received_size,
         one.stored_size,
@@ -56,6 +56,7 @@ def _group(one: ForecastGroup) -> PlanGroup:
             measured.seconds,
             _loss(measured.loss) if one.stage.lossy else None,
         ),
+        one.packs,
     )
 
 

@@ -2,9 +2,10 @@
 
 ``dictionaries/<SOP Class UID>/<version>-<id>-<digest>.zdict`` is a dictionary as ``zstd -D`` takes it. Its
 name has its number among those of the class, the dictionary ID that frames carry in their header (RFC 8878
-3.1.1.1.3), and the beginning of its SHA-256. It is never changed and never deleted: objects need it for as
-long as they exist. ``dictionaries/<SOP Class UID>/newest`` holds the name of the dictionary for new objects.
-It is written after that dictionary is durable, so no object can need one that a power cut takes away.
+3.1.1.1.3), and the beginning of its SHA-256; ``.copy`` beside it is the same once more. It is never changed,
+and removed only on request, when no object needs it any more (:mod:`scp.lifecycle.dictionary_use`).
+``dictionaries/<SOP Class UID>/newest`` holds the name of the dictionary for new objects. It is written after
+that dictionary is durable, so no object can need one that a power cut takes away.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+import structlog
 import zstandard
 
 from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
 from scp.objects.journal import JournaledStore
 from scp.objects.names import (
+    COPY,
     DICTIONARIES,
     DictionaryName,
+    copy_key,
     dictionaries_prefix,
     dictionary_key,
     dictionary_name,
@@ -33,6 +38,8 @@ from scp.spool import sha256
 _FRESH_SECONDS = 5.0
 # zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, is not zscp's.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
+# A dictionary takes half a megabyte of memory, and its tables for compressing take some more.
+_MOST_KEPT = 16
 # IDs that RFC 8878 5 does not reserve; zstd derives one from the content.
 _FIRST_ID, _LAST_ID = 32768, (1 << 31) - 1
 
@@ -75,16 +82,32 @@ class Dictionaries:
         self._clock = clock
         self._lock = threading.Lock()
         self._read: dict[int, Dictionary] = {}
-        self._newest: dict[str, tuple[float, Dictionary | None]] = {}
+        self._newest: dict[str, tuple[float, int]] = {}  # until when that is believed, and the ID
 
     def entries(self, sop_class_uid: str = "") -> list[DictionaryName]:
-        """All stored dictionaries, or those of a SOP class; older ones first."""
+        """All stored dictionaries, or those of a SOP class, in order; of some only the copy may be left."""
         within = dictionaries_prefix(sop_class_uid or None)
-        return sorted(_named(self._store.keys(within)), key=lambda one: (one.sop_class_uid, one.version))
+        keys = {key.removesuffix(COPY) for key in self._store.keys(within)}
+        return sorted(_named(keys), key=lambda one: (one.sop_class_uid, one.version))
+
+    def keep_copies(self) -> None:
+        """Read both files of each dictionary, and put back one that is missing or damaged, from the other.
+
+        Raises OutOfResources. Where both are damaged they stay; who reads an object that needs them says so.
+        """
+        for entry in self.entries():
+            files = {key: self._sound(entry, key) for key in (entry.key, copy_key(entry.key))}
+            content = next(filter(None, files.values()), b"")
+            for key in [key for key, found in files.items() if content and not found]:
+                self._put(key, content)
+                structlog.get_logger("zscp").warning("dictionary put back from its copy", key=key)
 
     def size(self, entry: DictionaryName) -> int:
         """Bytes of a dictionary's file. Raises ObjectMissing."""
-        return self._store.size(entry.key)
+        try:
+            return self._store.size(entry.key)
+        except ObjectMissing:
+            return self._store.size(copy_key(entry.key))
 
     def by_id(self, number: int) -> Dictionary:
         """The dictionary that a frame's header names. Raises DictionaryMissing, ObjectDamaged."""
@@ -92,6 +115,7 @@ class Dictionaries:
         if found is None:
             found = self._load(number)
             with self._lock:
+                _forget_oldest(self._read)
                 found = self._read.setdefault(number, found)
         return found
 
@@ -100,13 +124,20 @@ class Dictionaries:
 
         A dictionary that another process stores is found within seconds.
         """
+        with suppress(ObjectDamaged):  # new objects do without it; reading those that need it raises
+            if number := self.newest_id(sop_class_uid):
+                return self.by_id(number)
+        return None
+
+    def newest_id(self, sop_class_uid: str) -> int:
+        """The ID of :meth:`newest`, of which nothing is read; 0 if there is none."""
         now = self._clock()
-        until, found = self._newest.get(sop_class_uid, (0.0, None))
+        until, found = self._newest.get(sop_class_uid, (0.0, 0))
         if now < until:
             return found
-        found = self._look(sop_class_uid)
-        self._newest[sop_class_uid] = (now + _FRESH_SECONDS, found)
-        return found
+        entry = self._marked_entry(sop_class_uid)
+        self._newest[sop_class_uid] = (now + _FRESH_SECONDS, 0 if entry is None else entry.id)
+        return self._newest[sop_class_uid][1]
 
     def marked(self, sop_class_uid: str) -> str:
         """The key of the dictionary for new objects of a class, by the mark; empty if there is none."""
@@ -129,26 +160,34 @@ class Dictionaries:
         if same := [one.key for one in former if one.digest == digest]:
             key = same[-1]
         else:
+            self._put(copy_key(key), content)
             self._put(key, content)
         self._put(newest_key(sop_class_uid), key.rpartition("/")[2].encode())
         self._newest.pop(sop_class_uid, None)
         return next(_named([key]))
 
+    def remove(self, entry: DictionaryName) -> None:
+        """Remove a dictionary that nothing needs, and that is no newest one. Raises OutOfResources."""
+        self._store.delete(entry.key)
+        self._store.delete(copy_key(entry.key))
+        self._read.pop(entry.id, None)
+
+    def unmark(self, sop_class_uid: str) -> None:
+        """Let new objects of a class do without a dictionary; other processes do so within seconds."""
+        self._store.delete(newest_key(sop_class_uid))
+        self._newest.pop(sop_class_uid, None)
+
     def _put(self, key: str, content: bytes) -> None:
         self._store.put(key, content)
         self._store.settle(key)
 
-    def _look(self, sop_class_uid: str) -> Dictionary | None:
-        """Read the mark, and the dictionary that it names; checks each time that this is still there."""
-        try:
-            key = self.marked(sop_class_uid)
-            entry = dictionary_name(key)
-            if entry is None:
-                return None
-            self._store.size(key)
-            return self.by_id(entry.id)
-        except (ObjectMissing, ObjectDamaged):
-            return None  # new objects do without it; reading those that need it raises
+    def _marked_entry(self, sop_class_uid: str) -> DictionaryName | None:
+        """What the mark names, if it is there."""
+        with suppress(ObjectMissing):
+            if (entry := dictionary_name(self.marked(sop_class_uid))) is not None:
+                self.size(entry)
+                return entry
+        return None
 
     def _held(self, key: str, most: int) -> bytes:
         """The bytes under a key. Raises ObjectMissing, and ObjectDamaged for more than ``most`` bytes."""
@@ -164,14 +203,26 @@ class Dictionaries:
                 " in the object store; bring that file back from a copy"
             )
         for entry in named:
-            with suppress(ObjectDamaged, ObjectMissing):
-                content = self._held(entry.key, _LARGEST)
-                if sha256(content).startswith(entry.digest):
-                    return dictionary_of(content)
+            if content := self._sound(entry, entry.key) or self._sound(entry, copy_key(entry.key)):
+                return dictionary_of(content)
         raise DictionaryMissing(
             f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
             " back from a copy"
         )
+
+    def _sound(self, entry: DictionaryName, key: str) -> bytes:
+        """The dictionary as it was written, from one of its files; empty where that is missing or damaged."""
+        with suppress(ObjectDamaged, ObjectMissing):
+            content = self._held(key, _LARGEST)
+            if sha256(content).startswith(entry.digest):
+                return content
+        return b""
+
+
+def _forget_oldest(kept: dict[Any, Any]) -> None:
+    """Make room for one more: a process may meet objects of all classes, and keeps few dictionaries."""
+    while len(kept) >= _MOST_KEPT:
+        del kept[next(iter(kept))]
 
 
 def _named(keys: Iterable[str]) -> Iterator[DictionaryName]:

@@ -22,6 +22,7 @@ from scp.errors import ObjectMissing
 
 LANDING = ".landing"
 DICTIONARIES = "dictionaries"
+COPY = ".copy"  # a dictionary's name with it
 _NEWEST = "newest"
 _SEPARATOR = "!"  # stands for / where a key becomes the name of one file; no key holds it
 
@@ -221,6 +222,11 @@ def dictionaries_prefix(sop_class_uid: str | None = None) -> str:
 def dictionary_key(sop_class_uid: str, version: int, number: int, digest: str) -> str:
     """The key of a dictionary; ``number`` is the ID by which frames name it."""
     return f"{dictionaries_prefix(sop_class_uid)}{version:04}-{number}-{digest[:16]}.zdict"
+
+
+def copy_key(dictionary: str) -> str:
+    """The key of the copy that lies beside a dictionary."""
+    return f"{dictionary}{COPY}"
 
 
 def newest_key(sop_class_uid: str) -> str:

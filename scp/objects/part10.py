@@ -207,6 +207,11 @@ def is_framed(data: Buffer) -> bool:
     return bytes(data[:4]) == _ZSTD_MAGIC
 
 
+def is_plain(begin: Buffer) -> bool:
+    """Whether a file that begins with these 18 bytes may be a Part 10 file: its preamble is zeros."""
+    return not any(begin)
+
+
 def frame_of(data: Buffer) -> zstandard.FrameParameters:
     """What the header of a zstd frame says, of which ``data`` is the beginning. Raises ObjectDamaged."""
     try:

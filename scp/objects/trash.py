@@ -50,6 +50,9 @@ class Can(Protocol):
     def in_place(self, one: Trashed) -> bool:
         """See Trash."""
 
+    def begin_of(self, one: Trashed, most: int) -> bytes:
+        """See Trash."""
+
     def take(self, one: Trashed) -> None:
         """See Trash."""
 
@@ -128,6 +131,10 @@ class Trash:
     def in_place(self, one: Trashed) -> bool:
         """Whether the entry's own file is still in its place: an object that was sent again has another."""
         return self._can(one).in_place(one)
+
+    def begin_of(self, one: Trashed, most: int) -> bytes:
+        """At most so many first bytes of an entry's file, as it lies there. Raises ObjectMissing, OSError."""
+        return self._can(one).begin_of(one, most)
 
     def take(self, one: Trashed) -> None:
         """Remove an object's file from its place, unless another file is there by now."""

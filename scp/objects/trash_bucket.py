@@ -104,6 +104,10 @@ class BucketCan:
         told = "-" not in copy.etag + there.etag and self._bucket.kind.etags_are_digests
         return not told and there.modified < copy.modified
 
+    def begin_of(self, one: Trashed, most: int) -> bytes:
+        """See Can."""
+        return bytes(self._bucket.first_part(self._file(one), most)[1][:most])
+
     def take(self, one: Trashed) -> None:
         """See Can."""
         if self.in_place(one):

@@ -80,6 +80,14 @@ class FolderCan:
         except FileNotFoundError:
             return False
 
+    def begin_of(self, one: Trashed, most: int) -> bytes:
+        """See Can."""
+        try:
+            with self._file(one).open("rb") as file:
+                return file.read(most)
+        except FileNotFoundError:
+            raise ObjectMissing(f"{one.key} was purged from the trash") from None
+
     def take(self, one: Trashed) -> None:
         """See Can."""
         moved, place = self._folder / f"{one.id}.moved", self._place(one)

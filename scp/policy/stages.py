@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
 from scp.config.rules import PolicyRule, Stage
 from scp.model import Instance
+from scp.spool import IN_MEMORY
 
 NEVER = 253_402_300_800  # the year 10000
 AT_ONCE = 0  # before all that is due: somebody waits for it
@@ -22,14 +23,29 @@ _TIMES = {"after", "after_access", "keep_for"}
 # The time of a retrieve is written down where it changes by a tenth of what a rule asks for, or an hour.
 _EXACTNESS, _MOST_EXACTNESS = 10, 3600
 _DIGITS = 12
+# Larger files are never packed with a dictionary (scp.archive.framing).
+_LARGEST_PACKED = IN_MEMORY
+
+# The ID of the zstd dictionary for new objects of a SOP class; 0 where there is none.
+NewestDictionary = Callable[[str], int]
+
+
+def no_dictionary(_: str) -> int:
+    """As if no dictionary were there."""
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done: ``stage`` now, or nothing until ``due``."""
+    """What is to be done: ``stage`` now, or nothing until ``due``.
+
+    With ``packs`` the stage was carried out, and only its zstd frame is to be made again, with the newest
+    dictionary or without one: no pixel is decoded (docs/decisions/0211).
+    """
 
     stage: Stage | None
     due: int
+    packs: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -50,12 +66,25 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGITS]
 
 
-def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
+@lru_cache(maxsize=1024)
+def _fingerprints(stage: Stage) -> tuple[str, str]:
+    """The fingerprint of a stage, and that of the same with a dictionary, or without."""
+    other = stage.model_copy(update={"dictionary": not stage.dictionary})
+    return fingerprint(stage), fingerprint(other)
+
+
+def step(
+    rule: PolicyRule | None,
+    instance: Instance,
+    now: float = inf,
+    newest: NewestDictionary = no_dictionary,
+) -> Step:
     """What ``rule`` asks of ``instance`` at ``now``; without a time, whatever its age.
 
     Of several stages whose time has come the last one counts. A stage that was carried out is not undone by
     an earlier one, but by a retrieve, where the rule has ``on_access``. Nothing is asked of an object with
-    which something is not done any more.
+    which something is not done any more. Where nothing else is due, an object is packed anew if its stage
+    wants a dictionary and the ``newest`` of its class was not tried with it, or wants none and it has one.
     """
     if rule is None or instance.refused:
         return Step(None, NEVER)
@@ -65,6 +94,8 @@ def step(rule: PolicyRule | None, instance: Instance, now: float = inf) -> Step:
     current, done = _current(times, now), _done(rule, instance)
     if current > done and not _only_waits(rule, current):
         return Step(rule.stages[current], times[current])
+    if done >= 0 and _is_packed_anew(rule.stages[done], instance, newest):
+        return Step(rule.stages[done], times[done], packs=True)
     return Step(None, min(times[max(current, done) + 1 :], default=NEVER))
 
 
@@ -96,6 +127,15 @@ def _current(times: list[int], now: float) -> int:
     return max((number for number, at in enumerate(times) if at <= now), default=0)
 
 
+def _is_packed_anew(stage: Stage, instance: Instance, newest: NewestDictionary) -> bool:
+    if not stage.dictionary:
+        return instance.dictionary > 0
+    if stage.wrap == "none" or instance.stored_size > _LARGEST_PACKED:
+        return False
+    found = newest(instance.sop_class_uid)
+    return found not in {0, instance.dictionary, instance.dictionary_tried}
+
+
 def _only_waits(rule: PolicyRule, current: int) -> bool:
     """Whether an object is where it waits for a stage that comes behind the response.
 
@@ -112,9 +152,11 @@ def _settled(rule: PolicyRule) -> int:
 
 def _done(rule: PolicyRule, instance: Instance) -> int:
     """The number of the last stage that was carried out; -1 for one of another policy."""
-    if rule.on_access is not None and instance.stage == fingerprint(rule.on_access):
+    if rule.on_access is not None and instance.stage in _fingerprints(rule.on_access):
         return _settled(rule)
-    numbers = [number for number, stage in enumerate(rule.stages) if _is_done(rule, stage, instance)]
+    stages = list(enumerate(rule.stages))
+    exactly = [number for number, stage in stages if instance.stage == fingerprint(stage)]
+    numbers = exactly or [number for number, stage in stages if _is_done(rule, stage, instance)]
     return max(numbers, default=-1)
 
 
@@ -146,7 +188,10 @@ def _form(stage: Stage) -> str:
 
 
 def _is_done(rule: PolicyRule, stage: Stage, instance: Instance) -> bool:
-    """By its fingerprint; what has none was kept by a version that knew the settled stage only."""
+    """By its fingerprint; what has none was kept by a version that knew the settled stage only.
+
+    A dictionary makes no other stage: what came of it without one is packed anew, not encoded.
+    """
     if instance.stage:
-        return instance.stage == fingerprint(stage)
+        return instance.stage in _fingerprints(stage)
     return stage is rule.settled and instance.rule == rule.name

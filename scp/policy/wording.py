@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from scp.config.rules import Promotion, Stage
+from scp.config.rules import DEFAULT_POLICY, PolicyRule, Promotion, Stage
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COMPARED = {"<=": "at most ", ">=": "at least ", "<": "less than ", ">": "more than "}
 EVERYTHING = "every object"
 
 
+def policy_in_words(rules: Sequence[PolicyRule]) -> tuple[str, ...]:
+    """What the default policy does, in a few lines; nothing of any other."""
+    if tuple(rules) != DEFAULT_POLICY:
+        return ()
+    return (
+        "The default policy: an object is kept as High-Throughput JPEG 2000 right after the response, or as"
+        " it came where it came compressed.",
+        "After 30 days it gets the smallest of JPEG XL, JPEG 2000 and JPEG-LS, if that is smaller; JPEG is"
+        " then kept as JPEG XL that gives back the JPEG's own bytes.",
+        "Objects of a SOP class that are mostly header share a zstd dictionary, which zscp trains; stored"
+        " ones are packed anew with it. Back up the folder `dictionaries`: they cannot be read without it.",
+        "Nothing is lossy. `zscp plan` shows what is due; a [[policy]] of your own replaces all of this.",
+    )
+
+
 def forms_of(stage: Stage) -> str:
     """The forms that a stage asks for, and in which store, if it is not the first."""
     forms = "/".join(stage.forms)
     return f"{forms} in {stage.store}" if stage.store else forms
+
+
+def becomes_in_words(stage: Stage, packs: bool) -> str:
+    """What becomes of an object: the forms of a stage, or the same form in another zstd frame."""
+    if not packs:
+        return forms_of(stage)
+    return "packed anew with a dictionary" if stage.dictionary else "packed anew without a dictionary"
 
 
 def stage_in_words(stage: Stage) -> str:

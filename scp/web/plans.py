@@ -38,7 +38,8 @@ class PlanGroup:
     """Objects of one modality in one ``form``, for which a ``stage`` of a rule is due; ``becomes`` in words.
 
     ``seconds`` of one core and bytes ``saved`` are estimates for all of them, None where nothing could be
-    measured. ``stage`` has the keys of the configuration.
+    measured. ``stage`` has the keys of the configuration. With ``packs`` it was carried out, and only the
+    zstd frame is made again.
     """
 
     rule: str
@@ -52,6 +53,7 @@ class PlanGroup:
     saved: int | None
     stage: dict[str, Any]
     measured: PlanMeasured
+    packs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

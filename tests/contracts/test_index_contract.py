@@ -24,10 +24,19 @@ from scp.index.databases import Database
 from scp.index.fact_sums import SumKeys, SummedFacts
 from scp.index.index import EntityCounts, Index, PendingCount, SenderCount, Statistic
 from scp.index.nodes import EXPIRES_SECONDS, KnownNode, NodeReport, Request
+from scp.index.packing import DICTIONARY_UNKNOWN, NoticedDictionary
 from scp.index.queue import Lease, SendSum
 from scp.index.sql import SqlIndex
 from scp.index.watch import Watch
-from scp.model import PREFETCH, Commitment, Instance, Query, QueryKey, QueuedSend, Reference
+from scp.model import (
+    PREFETCH,
+    Commitment,
+    Instance,
+    Query,
+    QueryKey,
+    QueuedSend,
+    Reference,
+)
 
 CT, MR_CLASS, HTJ2K = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.4.201"
 # Where a new index is: with a folder for what is in files, and whether its tables may be there already.
@@ -1377,3 +1386,49 @@ class TestSumsByFacts:
     def test_of_nothing(self, index: Index) -> None:
         assert index.stages.picked(5) == []
         assert index.stages.sums(SumKeys(("Modality",)), most=5) == SummedFacts((), 0, 0)
+
+
+class TestPacking:
+    def test_what_files_need_is_summed_listed_and_noted(self, index):
+        for number, needed in enumerate((0, 7, 7, DICTIONARY_UNKNOWN)):
+            index.record(instance(f"1.1.{number}", dictionary=needed), DOE)
+        uses = index.stages.dictionary_uses()
+        assert {number: (one.instances, one.stored_size) for number, one in uses.items()} == {
+            0: (1, 40),
+            7: (2, 80),
+            DICTIONARY_UNKNOWN: (1, 40),
+        }
+        needing = [one.sop_instance_uid for one in index.stages.needing([7, DICTIONARY_UNKNOWN], batch=2)]
+        assert needing == ["1.1.1", "1.1.2", "1.1.3"]
+        (unknown,) = index.stages.needing([DICTIONARY_UNKNOWN])
+        replaced = replace(unknown, sop_instance_uid="1.1.0", key="no longer")
+        index.stages.note_dictionaries([(unknown, 9), (replaced, 9)])
+        assert index.newest("1.1.3").dictionary == 9
+        assert index.newest("1.1.0").dictionary == 0
+
+    def test_of_a_class_that_got_a_dictionary_what_lacks_it_is_planned_again_and_that_is_noted(self, index):
+        planned = {"planned": "p", "due": 99}
+        for uid, of in {
+            "1.1.1": {},
+            "1.1.2": {"dictionary": 5},
+            "1.1.3": {"dictionary": 7},
+            "1.1.4": {"dictionary_tried": 7},
+            "1.1.5": {"sop_class_uid": MR_CLASS},
+            "1.1.6": {"pending": True},
+            "1.1.7": {"dictionary": DICTIONARY_UNKNOWN},
+        }.items():
+            index.record(instance(uid, **{**planned, **of}), DOE)
+        assert index.stages.noticed_dictionaries() == {}
+        assert index.stages.plan_for_dictionary(CT, 7, 1000.5) == 3
+        again = {one.instance.sop_instance_uid for one in index.stages.unplanned("p", (), 10)}
+        assert again == {"1.1.1", "1.1.2", "1.1.7"}
+        assert index.stages.noticed_dictionaries() == {CT: NoticedDictionary(7, 1000)}
+        assert index.stages.plan_for_dictionary(CT, 8, 2000) == 5
+        assert index.stages.noticed_dictionaries()[CT] == NoticedDictionary(8, 2000)
+
+    def test_a_form_that_takes_anothers_place_says_what_it_needs(self, index):
+        before = instance("1.1.1")
+        index.record(before, DOE)
+        after = replace(before, key="other", dictionary=7, dictionary_tried=7)
+        assert index.change_many([(before, after)]) == [True]
+        assert index.newest("1.1.1") == after

@@ -12,18 +12,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
-import zstandard
+from alike import KIND, dictionary, file_of, restored, small
 from objects import (
-    SECONDARY_CAPTURE,
     Shape,
     as_received,
     assert_restored,
     corpus,
     element,
-    joined,
-    parts_of,
     phantom,
     received,
 )
@@ -53,35 +49,14 @@ from scp.objects import part10
 from scp.objects.dictionaries import Dictionaries
 from scp.objects.local import LocalStore
 from scp.objects.names import is_dictionary
-from scp.syntaxes import EXPLICIT, IMPLICIT, lookup
+from scp.spool import sha256
+from scp.syntaxes import EXPLICIT, IMPLICIT
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
-KIND, MR = SECONDARY_CAPTURE, "1.2.840.10008.5.1.4.1.1.4"
+MR = "1.2.840.10008.5.1.4.1.1.4"
 RULE = PolicyRule(name="small", stages=(Stage(forms=("htj2k",), dictionary=True),))
-_WORDS = np.random.default_rng(1).integers(0, 256, (400, 24), dtype="u1")
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "restore.py"
-
-
-def small(number: int, syntax: str = EXPLICIT, content: int | None = None) -> Received:
-    """An object of few pixels, whose header is much like that of others and compresses badly by itself."""
-    made = phantom(Shape(rows=16, columns=16, noise=0.05, seed=number), EXPLICIT)
-    order = np.random.default_rng(number if content is None else content).permutation(200)
-    private = element(0x00090010, "LO", b"ZSCP") + element(0x00091001, "OB", _WORDS[order].tobytes())
-    at = bytes(made.dataset).index(b"\x10\x00\x10\x00PN")
-    dataset = bytes(made.dataset[:at]) + private + bytes(made.dataset[at:])
-    one = replace(made, dataset=dataset, sha256="")
-    if syntax == EXPLICIT:
-        return one
-    converted = joined(parts_of(one), lookup(syntax))
-    return replace(one, dataset=converted, transfer_syntax=syntax, sha256="")
-
-
-def dictionary(seed: int = 0) -> bytes:
-    """What zstd trains from such objects."""
-    beginnings = [bytes(small(1000 * seed + n).dataset) for n in range(12)]
-    trained = zstandard.train_dictionary(16 << 10, beginnings, k=1000, d=8, f=20, accel=1, split_point=1.0)
-    return trained.as_bytes()
 
 
 @pytest.fixture
@@ -106,15 +81,6 @@ def archive(open_archive) -> Archive:
 
 def folder_of(archive: Archive) -> Path:
     return archive.store.inner.root / "dictionaries" / KIND  # type: ignore[attr-defined]
-
-
-def file_of(archive: Archive, one: Received) -> bytes:
-    return bytes(archive.store.get(archive.index.newest(one.sop_instance_uid).key))
-
-
-def restored(archive: Archive, one: Received) -> bytes:
-    outgoing = archive.fetch(archive.index.newest(one.sop_instance_uid), [one.transfer_syntax])
-    return b"".join(map(bytes, outgoing.chunks))
 
 
 # -- stored ----------------------------------------------------------------------------------------------
@@ -164,7 +130,7 @@ def test_keys_of_dictionaries_are_none_of_objects(archive) -> None:
     archive.ingest(small(1))
     entry = archive.dictionaries.add(KIND, dictionary())
     assert is_dictionary(entry.key)
-    assert len([*archive.store.keys()]) == 3
+    assert len([*archive.store.keys()]) == 4  # with its copy and the mark
     assert [*archive.files.keys()] == [archive.index.newest(small(1).sop_instance_uid).key]
 
 
@@ -217,13 +183,15 @@ def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch, tmp_path: Path
     """A dictionary that a reader would not find, or not as it is here, keeps no object."""
     held, one = Dictionaries(LocalStore(tmp_path / "made")), small(5)
     held.add(KIND, dictionary())
-    assert held.newest(KIND) is not None
+    newest = held.newest(KIND)
+    assert newest is not None
     asked: list[int] = []
 
     def gone(number: int) -> None:
         asked.append(number)
         raise DictionaryMissing("gone")
 
+    monkeypatch.setattr(held, "newest", lambda _: newest)
     monkeypatch.setattr(held, "by_id", gone)
     found = keep(one, survey(one), RULE, dictionaries=held)
     assert asked
@@ -236,14 +204,35 @@ def test_the_proof_reads_with_what_lies_in_the_store(monkeypatch, tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ["gone", "damaged"])
+@pytest.mark.parametrize("which", ["", ".copy"])
+def test_of_two_files_one_is_enough_and_is_put_back(open_archive, how: str, which: str) -> None:
+    archive, one = open_archive(), small(8)
+    entry = archive.dictionaries.add(KIND, dictionary())
+    archive.ingest(one)
+    path = archive.store.inner.root / f"{entry.key}{which}"
+    content = path.read_bytes()
+    path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
+    later = open_archive()
+    assert restored(later, one) == one.dataset
+    assert later.dictionaries.newest(KIND).id == entry.id
+    assert later.dictionaries.entries() == [entry]
+    assert later.dictionaries.size(entry) == len(content)
+    later.dictionaries.keep_copies()
+    assert path.read_bytes() == content
+    assert entry.digest in sha256(content)
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
 def test_without_its_dictionary_an_object_says_what_it_lacks_and_is_not_lost(open_archive, how: str) -> None:
     archive, one = open_archive(), small(8)
     entry = archive.dictionaries.add(KIND, dictionary())
     archive.ingest(one)
     path = archive.store.inner.root / entry.key
     content = path.read_bytes()
-    path.unlink() if how == "gone" else path.write_bytes(content[:-5] + b"wrong")
+    for file in (path, path.with_name(f"{path.name}.copy")):
+        file.unlink() if how == "gone" else file.write_bytes(content[:-5] + b"wrong")
     later = open_archive()
+    later.dictionaries.keep_copies()
     instance = later.index.newest(one.sop_instance_uid)
     with pytest.raises(DictionaryMissing, match=str(entry.id)):
         later.verify(instance)
@@ -269,6 +258,7 @@ def test_other_content_takes_no_place_of_one_whose_dictionary_can_be_brought_bac
     path = archive.store.inner.root / entry.key
     content = path.read_bytes()
     path.unlink()
+    path.with_name(f"{path.name}.copy").unlink()
     later = open_archive(mode)
     other = small(8, content=9)
     if mode == "reject":
@@ -291,7 +281,7 @@ def test_a_kill_between_the_dictionary_and_its_first_use_loses_nothing(open_arch
     archive.ingest(one)
     how = {
         "while it is written": "dies(os, 'fsync', 0, True)",
-        "before it is the newest": "dies(LocalStore, 'put', 1, True)",
+        "before it is the newest": "dies(LocalStore, 'put', 2, True)",
         "before it is settled": "dies(LocalStore, 'settle', 0, True)",
         "after": "",
     }[death]
@@ -355,6 +345,26 @@ def test_what_is_trained_on_ends_soon_behind_the_header(archive) -> None:
     assert len(read.material.beginning) == at + 12 + trainer.OF_PIXELS < len(read.material.data) / 2
     document = part10.Part10("1.2", "1.2.3", EXPLICIT, element(0x00080060, "CS", b"SR"))
     assert trainer.pixels_at(document) == len(document.dataset)
+
+
+def test_of_what_is_mostly_pixels_none_is_trained(archive) -> None:
+    """All of the headers is less than a dictionary has to save: most files are not even read."""
+    for number in range(20):
+        archive.ingest(phantom(Shape(rows=300, columns=300, noise=0.5, seed=number)))
+    kind = next(archive.all()).sop_class_uid
+    found = train(archive, kind, _sample_of(archive, kind))
+    assert (found.entry, found.received) == (None, 0)
+    assert "too small a part" in found.reason
+
+
+def test_a_process_keeps_few_dictionaries_in_memory(tmp_path: Path) -> None:
+    held = Dictionaries(LocalStore(tmp_path / "made"))
+    content = dictionary()
+    for number in range(20):
+        held.add(f"1.2.{number}", content[:4] + (40_000 + number).to_bytes(4, "little") + content[8:])
+    assert [held.newest(f"1.2.{number}").id for number in range(20)] == list(range(40_000, 40_020))
+    assert len(held._read) == 16
+    assert held.by_id(40_000).id == 40_000
 
 
 def test_the_command_asks_for_the_size_that_the_archive_trains_by_itself() -> None:

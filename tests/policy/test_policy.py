@@ -9,7 +9,8 @@ from scp.config.rules import DEFAULT_POLICY, PolicyRule, Stage
 from scp.encoding.facts import survey
 from scp.model import Facts
 from scp.policy.rules import choose, matches
-from scp.syntaxes import EXPLICIT, JPEGLS
+from scp.policy.wording import policy_in_words
+from scp.syntaxes import EXPLICIT, JPEG_BASELINE, JPEG_EXTENDED, JPEGLS
 
 pytestmark = pytest.mark.quick
 
@@ -146,6 +147,11 @@ def test_facts_of_a_received_object_are_matched() -> None:
     assert "PixelData" not in facts.attributes
 
 
+def test_the_default_policy_is_said_in_words_and_no_other() -> None:
+    assert "30 days" in " ".join(policy_in_words(DEFAULT_POLICY))
+    assert policy_in_words(DEFAULT_POLICY[1:]) == ()
+
+
 @pytest.mark.corpus
 def test_the_default_policy_has_a_rule_for_everything() -> None:
     for path in corpus("sr")[:2] + corpus("wg04")[:7]:
@@ -153,4 +159,6 @@ def test_the_default_policy_has_a_rule_for_everything() -> None:
         facts = survey(object_)
         chosen = choose(DEFAULT_POLICY, facts)
         native = path.stem.endswith("UNC") or path.parent.name == "sr"
-        assert chosen.name == ("everything else" if native else "already compressed")
+        lossy_jpeg = facts.transfer_syntax in {JPEG_BASELINE, JPEG_EXTENDED}
+        compressed = "JPEG" if lossy_jpeg else "already compressed"
+        assert chosen.name == ("everything else" if native else compressed)

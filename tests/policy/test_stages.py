@@ -14,6 +14,7 @@ from objects import SECONDARY_CAPTURE, WHEN
 from scp.config.rules import PolicyRule, Stage
 from scp.errors import ObjectMissing, ObjectRefused, ObjectUnavailable, OutOfResources
 from scp.index.index import PolicyRow
+from scp.index.packing import DICTIONARY_UNKNOWN
 from scp.lifecycle.pace import Pace
 from scp.lifecycle.planning import Planner
 from scp.model import Facts, Instance
@@ -71,6 +72,54 @@ def test_nothing_is_brought_back_to_where_it_would_wait() -> None:
     assert step(waits, held(stage="other"), RECEIVED) == Step(None, RECEIVED + 30 * DAY)
     for_good = rule({"form": "received"})
     assert step(for_good, held(stage="other"), RECEIVED) == Step(for_good.stages[0], RECEIVED)
+
+
+DENSE = rule({"form": "htj2k", "dictionary": True}, {"after": "30d", "form": "jpegxl", "dictionary": True})
+KEPT = fingerprint(DENSE.stages[0])
+
+
+@pytest.mark.parametrize(
+    ("one", "newest", "packs"),
+    [
+        ({"dictionary": 0}, 7, True),
+        ({"dictionary": 5}, 7, True),  # an older one
+        ({"dictionary": DICTIONARY_UNKNOWN}, 7, True),
+        ({"dictionary": 7}, 7, False),
+        ({"dictionary": 5, "dictionary_tried": 7}, 7, False),  # not again
+        ({"dictionary": 5, "dictionary_tried": 7}, 8, True),
+        ({"dictionary": 0}, 0, False),  # there is none
+        ({"dictionary": 0, "stored_size": 5 << 20}, 7, False),  # too large for any
+        ({"dictionary": 0, "refused": "decode"}, 7, False),
+    ],
+)
+def test_what_was_kept_without_the_newest_dictionary_is_packed_anew(
+    one: dict[str, Any], newest: int, packs: bool
+) -> None:
+    found = step(DENSE, held(stage=KEPT, **one), RECEIVED + DAY, lambda _: newest)
+    assert (found.packs, found.stage) == (packs, DENSE.stages[0] if packs else None)
+    assert found.due == RECEIVED if packs else found.due > RECEIVED
+
+
+def test_a_stage_that_is_due_goes_before_packing_anew() -> None:
+    one = held(stage=KEPT)
+    assert step(DENSE, one, RECEIVED + 31 * DAY, lambda _: 7) == Step(DENSE.stages[1], RECEIVED + 30 * DAY)
+    assert step(None, one, RECEIVED, lambda _: 7) == Step(None, NEVER)
+    bare = rule({"form": "htj2k", "dictionary": True, "wrap": "none"})
+    assert not step(bare, held(stage=fingerprint(bare.stages[0])), RECEIVED, lambda _: 7).packs
+
+
+def test_a_dictionary_makes_no_other_stage() -> None:
+    """A rule that begins to ask for dictionaries, or ends to, has nothing encoded again."""
+    without = rule({"form": "htj2k"}, {"after": "30d", "form": "jpegxl"})
+    assert step(DENSE, held(stage=fingerprint(without.stages[0])), RECEIVED).stage is None
+    found = step(without, held(stage=KEPT, dictionary=7), RECEIVED)
+    assert found == Step(without.stages[0], RECEIVED, packs=True)
+    assert step(without, held(stage=KEPT, dictionary=DICTIONARY_UNKNOWN), RECEIVED).stage is None
+    # Where a rule has both as stages of its own, each has its time.
+    both = rule({"form": "htj2k"}, {"after": "30d", "form": "htj2k", "dictionary": True})
+    first = held(stage=fingerprint(both.stages[0]))
+    assert step(both, first, RECEIVED + DAY, lambda _: 7) == Step(None, RECEIVED + 30 * DAY)
+    assert step(both, first, RECEIVED + 31 * DAY, lambda _: 7) == Step(both.stages[1], RECEIVED + 30 * DAY)
 
 
 def test_without_a_rule_it_stays() -> None:

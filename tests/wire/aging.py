@@ -67,7 +67,7 @@ def is_sound(archive: Archive, *objects: Sent) -> None:
     for one in archive.index.all():
         archive.verify(one, deep=True)
     assert restored(archive) == {one.instance: one.data for one in objects}
-    assert sorted(archive.store.keys()) == sorted(one.key for one in archive.index.all())
+    assert sorted(archive.files.keys()) == sorted(one.key for one in archive.index.all())
 
 
 def forms(archive: Archive) -> Counter[tuple[str, str]]:
@@ -113,15 +113,18 @@ def die_at_each_step(
     made: Callable[..., Stages],
     power: bool,
     changed: dict[str, Any],
+    prepare: Callable[[Path], object] = bool,
 ) -> Counter[tuple[str, str, int]]:
     """Have ``changed`` carried out on one object, by processes that are killed at each step, or lose power.
 
+    Before that, ``prepare`` is given the folder of the objects.
     Returns how often it was found in which store and form after a recovery, and then encoded how often.
     """
     sent = OBJECTS[0]
     filled = start(policy=policy(FAST), lifecycle={"workers": 0})
     filled.keep(sent)
     filled.node.stop()
+    prepare(filled.root / "objects")
     time.sleep(1.1)  # what is due after a second is due
     (tmp_path / "filled").mkdir()
     filled.root.rename(tmp_path / "filled" / "data")

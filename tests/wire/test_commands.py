@@ -346,6 +346,12 @@ def test_stats_add_up(held: NodeProcess) -> None:
     assert "6 objects" in held.run("stats").stdout
 
 
+def test_check_says_what_the_default_policy_does(held: NodeProcess) -> None:
+    shown = " ".join(held.here("check").split())
+    assert "smallest of JPEG XL, JPEG 2000 and JPEG-LS" in shown
+    assert "Back up the folder `dictionaries`" in shown
+
+
 def test_explain(held: NodeProcess, tmp_path: Path) -> None:
     stored = _json(held, "explain", "1.2.3.1.1")
     assert stored["sop_instance_uid"] == "1.2.3.1.1"
@@ -405,11 +411,12 @@ def test_explain_tells_what_each_transfer_syntax_costs(held: NodeProcess) -> Non
 def test_explain_says_why_a_rule_was_passed_over(held: NodeProcess) -> None:
     found = _json(held, "explain", "1.2.3.1.1")
     over = found["passed_over"]
-    assert [(one["rule"], one["key"]) for one in over] == [("already compressed", "transfer_syntax")]
-    assert over[0]["has"] == [IMPLICIT, "ImplicitVRLittleEndian"]
-    assert "JPEG*" in over[0]["wanted"]
+    names = ("JPEG", "already compressed")
+    assert [(one["rule"], one["key"]) for one in over] == [(name, "transfer_syntax") for name in names]
+    assert over[1]["has"] == [IMPLICIT, "ImplicitVRLittleEndian"]
+    assert "JPEG*" in over[1]["wanted"]
     compressed = _json(held, "explain", _uid_of("JPEG2000.dcm"))
-    assert compressed["passed_over"] == []
+    assert [one["rule"] for one in compressed["passed_over"]] == ["JPEG"]
     assert compressed["matched"] == {"transfer_syntax": "1.2.840.10008.1.2.4.91\\JPEG2000"}
     shown = held.run("explain", "1.2.3.1.1").stdout
     assert "already compressed (transfer_syntax is" in shown
@@ -478,12 +485,27 @@ def test_dictionaries_are_trained_listed_and_used(
     assert "MRImageStorage" in node.run("dictionary", "list").stdout
     _json(node, "dictionary", "train")  # a larger one, which may be better; the first one stays
     assert listed["key"] in [one["key"] for one in _json(node, "dictionary", "list")]
+    refused = node.run("dictionary", "remove", listed["id"], status=1)
+    assert "not removed: " in refused.stderr
+    assert "there is no dictionary 7" in node.run("dictionary", "remove", "7", status=1).stderr
     (none,) = _json(node, "dictionary", "train", "--sop-class", CT_IMAGE)
     assert (none["objects"], none["entry"]) == (0, None)
+    found = _json(node, "plan")["groups"]
+    had = sum(packed_with(node))
+    assert {one["packs"] for one in found} == {True}
+    assert sum(one["objects"] for one in found) == 40 - had > 0
+    assert "packed anew with a dictionary" in node.run("plan").stdout
+    assert "packed anew: " in node.run("recompress", "--now").stdout
+    assert sum(packed_with(node)) > had
     node.run("dictionary", "train", "--sop-class", "NoSuchStorage", status=2)
     node.run("dictionary", "train", "--size", "large", status=2)
     _json(node, "verify", "--deep")
     assert _json(node, "reindex")["recorded"] == 40
+
+
+def packed_with(node: NodeProcess) -> list[int]:
+    """How many objects need each dictionary that is for new objects."""
+    return [one["objects"] for one in _json(node, "dictionary", "list") if one["newest"]]
 
 
 def test_verify_finds_a_flipped_bit(filled: NodeProcess) -> None:

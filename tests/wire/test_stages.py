@@ -12,27 +12,35 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import forked
 import pytest
+import zstandard
 from objects import bundled_file, received
 
 from scp.archive.archive import Archive
+from scp.archive.encode import keep
 from scp.archive.refusal import Refusal, library_of
 from scp.background.progress import Silent
+from scp.config.rules import PolicyRule
 from scp.encoding.codecs import table
 from scp.encoding.codecs.codec import Codec
 from scp.encoding.codecs.lossless.jpegls import JPEGLS_CODEC
+from scp.encoding.facts import survey
 from scp.errors import CannotEncode
 from scp.index.sql import SqlIndex
 from scp.lifecycle.planning import Planner
 from scp.lifecycle.recompress import recompress
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.stages import Stages
-from scp.model import Instance
+from scp.model import Instance, Received
+from scp.objects import part10
+from scp.objects.dictionaries import Dictionaries
+from scp.objects.local import LocalStore
 from scp.policy.stages import NEVER, fingerprint
 
 from .aging import (
@@ -52,7 +60,7 @@ from .aging import (
 )
 from .configured import environment, free_claims, journal, settings_of, stored_files
 from .conftest import NodeProcess, RunningNode, Starter, command
-from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, as_file, identifier, image, until
+from .peers import EXPLICIT, MR_IMAGE, STUDY_GET, Scu, Sent, as_file, identifier, image, until
 
 pytestmark = pytest.mark.slow
 
@@ -532,6 +540,32 @@ def test_dies_at_each_step_of_a_stage(
     assert sum(seen.values()) > 15
     # Not begun, done but for what cleans up, and never both.
     assert set(seen) == {("", "rle", 1), ("", "jpegls", 0)}
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
+def test_dies_at_each_step_of_packing_anew(
+    tmp_path: Path, start: Starter, made: Callable[..., Stages], power: bool
+) -> None:
+    """The object is there, in its old frame or in the new one; its form stays."""
+    wanting = {"policy": policy({**FAST, "dictionary": True})}
+    seen = die_at_each_step(tmp_path, start, made, power, wanting, with_a_dictionary)
+    assert sum(seen.values()) > 15
+    assert set(seen) == {("", "rle", 1), ("", "rle", 0)}
+
+
+def with_a_dictionary(objects: Path) -> None:
+    """Train one for objects like the one that is kept."""
+    found = [archived(one) for one in OBJECTS]
+    content = zstandard.train_dictionary(16 << 10, found, k=500, d=8, f=20, accel=1, split_point=1.0)
+    Dictionaries(LocalStore(objects)).add(MR_IMAGE, content.as_bytes())
+
+
+def archived(one: Sent) -> bytes:
+    uids = (one.sop_class, one.instance)
+    received = Received(*uids, one.syntax, one.data, "A", "ZSCP", datetime.now(UTC))
+    return bytes(
+        part10.unwrap(keep(received, survey(received), PolicyRule.model_validate(policy(FAST)[0])).data)
+    )
 
 
 # ---- what the commands tell ----
