@@ -27,6 +27,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SECONDS = 120.0  # of a busy machine
 # Grey levels of 256, the mean of all pixels. The canvas rounds: 0.15 to 0.26 were seen.
 MOST = 0.5
+# What the viewer gives up itself, as it goes to another page; an answer that breaks off has another name.
+_GIVEN_UP = "net::ERR_ABORTED"
 _GO = """(to) => {
   history.pushState({}, "", to);
   dispatchEvent(new PopStateEvent("popstate", { state: {} }));
@@ -110,10 +112,14 @@ class Viewer:
         self.page.set_default_timeout(SECONDS * 1000)
         self.page.on("console", lambda said: self._complain(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self._complain(str(error)))
-        self.page.on("requestfailed", lambda request: self._complain(f"{request.url}: {request.failure}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", lambda answer: self.answers.append(answer))  # noqa: PLW0108 - it looks at one
         self.page.goto(origin)
         self.page.wait_for_selector("text=Study List")
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != _GIVEN_UP:
+            self._complain(f"{request.url}: {request.failure}")
 
     def _complain(self, text: str) -> None:
         self.complaints.append(text)
