@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-import anyio
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +23,7 @@ from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
 from scp.web.dicomweb.places import RequestPlaces
 from scp.web.dicomweb.routing import Match, Routes
+from scp.web.dicomweb.threads import Threads
 
 # Threads of each service; who waits for one takes none of the page's.
 _THREADS: Mapping[WebService, int] = {"find": 4, "get": 8, "store": 4}
@@ -44,8 +44,8 @@ class Gate:
     def __init__(self, desk: DicomWebDesk, sessions: Sessions, routes: Routes) -> None:
         self._desk, self._routes = desk, routes
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
-        self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
-        self._admitting = anyio.CapacityLimiter(_ADMITTED)
+        self._threads = {name: Threads(name, most) for name, most in _THREADS.items()}
+        self._admitting = Threads("admitting", _ADMITTED)
         self._places = RequestPlaces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +101,7 @@ class Gate:
         if self._callers.is_known_token(request):  # which takes no time; a thread would
             caller = self._admitted(request, match)
         else:
-            caller = await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
+            caller = await self._admitting.run(lambda: self._admitted(request, match))
         if isinstance(caller, Response):
             return caller
         event.add(caller=caller.name or caller.kind, **({"calling_aet": caller.aet} if caller.aet else {}))
