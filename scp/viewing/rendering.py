@@ -157,7 +157,7 @@ def _percentiles(samples: Samples, form: PixelFormat, display: Display) -> VoiWi
 
 
 def _counted(samples: Samples) -> tuple[Samples, NDArray[np.intp]]:
-    """The values that there are, and how often: small ones are counted, in an eighth of the time of sorting."""
+    """The values that there are, and how often; of 8 and 16 bits counted, which is faster than to sort."""
     size = samples.dtype.itemsize
     if samples.dtype.kind == "f" or size > 2:
         return samples.ravel(), np.ones(samples.size, np.intp)

@@ -30,4 +30,5 @@ class Threads:
         """
         running = asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
         with anyio.CancelScope(shield=True):
-            return await running
+            made = await running
+        return made
