@@ -5,6 +5,7 @@ Rows are shown in bands, so that a frame of a gigabyte takes some megabytes besi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -150,11 +151,35 @@ def _percentiles(samples: Samples, form: PixelFormat, display: Display) -> VoiWi
         first, last = display.padding
         inside = some[(some < first) | (some > last)]
         some = inside if inside.size else some
-    values = _values(some, display)
-    low, high = (float(one) for one in np.percentile(values, _PERCENTILES))
-    if low == high:  # nearly all of it is one value, as in a mask
-        low, high = float(values.min()), float(values.max())
+    values, counts = _counted(some)
+    low, high = _ends(_values(values, display), counts)
     return VoiWindow((low + high) / 2, high - low or 1.0, "LINEAR_EXACT")
+
+
+def _counted(samples: Samples) -> tuple[Samples, NDArray[np.intp]]:
+    """The values that there are, and how often; of 8 and 16 bits counted, which is faster than to sort."""
+    size = samples.dtype.itemsize
+    if samples.dtype.kind == "f" or size > 2:
+        return samples.ravel(), np.ones(samples.size, np.intp)
+    counts = np.bincount(np.ascontiguousarray(samples).view(f"<u{size}").ravel(), minlength=1 << 8 * size)
+    (there,) = counts.nonzero()
+    return there.astype(f"<u{size}").view(samples.dtype), counts[there]
+
+
+def _ends(values: Samples, counts: NDArray[np.intp]) -> tuple[float, float]:
+    """The percentiles of values that come so often; the ends, where nearly all of it is one value: a mask."""
+    order = np.argsort(values)
+    values, last = values[order], np.cumsum(counts[order])
+    places = [share / 100 * (int(last[-1]) - 1) for share in _PERCENTILES]
+    low, high = (_between(values, last, place) for place in places)
+    return (low, high) if low != high else (float(values[0]), float(values[-1]))
+
+
+def _between(values: Samples, last: NDArray[np.intp], place: float) -> float:
+    """The value at a place of all, counted from 0 on; between two it is in proportion."""
+    whole = int(place)
+    one, following = (float(values[np.searchsorted(last, at, "right")]) for at in (whole, math.ceil(place)))
+    return one + (following - one) * (place - whole)
 
 
 # -- colours ---------------------------------------------------------------------------------------------
@@ -224,8 +249,19 @@ def _bands(edges: NDArray[np.intp], columns: int) -> Iterator[tuple[int, int]]:
 
 
 def _means(shades: Shades, down: NDArray[np.intp], across: NDArray[np.intp]) -> Shades:
-    sums = np.add.reduceat(np.add.reduceat(shades.astype("u4"), down, axis=0), across, axis=1)
+    sums = _sums(_sums(shades, down, 0), across, 1)
     rows, columns = shades.shape[:2]
     areas = np.outer(np.diff(np.append(down, rows)), np.diff(np.append(across, columns)))
     areas = areas.reshape(*areas.shape, *[1] * (sums.ndim - 2))
     return np.asarray((sums + areas // 2) // areas, "u1")
+
+
+def _sums(values: Samples, starts: NDArray[np.intp], axis: int) -> Samples:
+    """The sums of what lies between ``starts``: of equal distances in a tenth of the time of ``reduceat``."""
+    each, rest = divmod(values.shape[axis], len(starts))
+    if rest or np.any(np.diff(starts) != each):
+        return np.asarray(np.add.reduceat(values, starts, axis=axis, dtype="u4"))
+    sums = np.zeros((*values.shape[:axis], len(starts), *values.shape[axis + 1 :]), "u4")
+    for at in range(each):
+        sums += values[(slice(None),) * axis + (slice(at, None, each),)]
+    return sums

@@ -108,6 +108,19 @@ def is_cut_off(connection: socket.socket) -> bool:
         return True
 
 
+def test_short_answers_wait_for_no_acknowledgement(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, told = serving.BoundedProtocol.connection_made, list[int]()
+
+    def noted(connection: serving.BoundedProtocol, transport: Any) -> None:
+        made(connection, transport)
+        told.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(serving.BoundedProtocol, "connection_made", noted)
+    served()
+    assert told
+    assert all(told)
+
+
 @pytest.mark.parametrize("takes", [True, False])
 def test_an_answer_ends_where_the_client_takes_nothing_of_it_and_not_before(
     monkeypatch: pytest.MonkeyPatch, takes: bool

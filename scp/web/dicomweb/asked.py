@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,8 +17,12 @@ from scp.errors import OutOfResources
 from scp.telemetry import RequestEvent
 from scp.web.dicomweb.callers import Caller
 from scp.web.dicomweb.desk import DicomWebDesk
+from scp.web.dicomweb.threads import Threads
 
 T = TypeVar("T")
+
+# Work that takes less is done though its client has gone.
+_UNHEARD_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Asked:
     named: Mapping[str, str]
     base: str
     event: RequestEvent
-    threads: anyio.CapacityLimiter
+    threads: Threads
     gone: threading.Event
 
     def check(self) -> None:
@@ -46,24 +50,24 @@ class Asked:
     async def apart(self, work: Callable[[], T]) -> T:
         """What ``work`` returns, made in a thread; :meth:`check` fails meanwhile once the client has gone.
 
-        What is left of the request's body is thrown away: read it before.
+        What is left of the request's body may be thrown away: read it before.
         """
-        outcome: list[T] = []
-        fault: list[Exception] = []
+        async with self.listening():
+            return await self.threads.run(work)
 
-        def tried() -> None:
-            try:
-                outcome.append(work())
-            except Exception as error:  # noqa: BLE001 - it is raised again, outside of the task group
-                fault.append(error)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._listen)
-            await anyio.to_thread.run_sync(tried, limiter=self.threads)
-            group.cancel_scope.cancel()
-        if fault:
-            raise fault[0]
-        return outcome[0]
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Notice that the client goes, unless the block ends very soon: most do before they had listened."""
+        loop, tasks = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+        later = loop.call_later(_UNHEARD_SECONDS, lambda: tasks.append(loop.create_task(self._listen())))
+        try:
+            yield
+        finally:
+            later.cancel()
+            for one in tasks:
+                one.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
 
     async def _listen(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":

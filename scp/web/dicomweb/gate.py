@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import anyio
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +23,7 @@ from scp.web.dicomweb.desk import DicomWebDesk
 from scp.web.dicomweb.faults import Refused, fault, status_of
 from scp.web.dicomweb.places import RequestPlaces
 from scp.web.dicomweb.routing import Match, Routes
+from scp.web.dicomweb.threads import Threads
 from scp.web.dicomweb.watched import Watched
 
 # Threads of each service; who waits for one takes none of the page's.
@@ -48,8 +48,8 @@ class Gate:
     def __init__(self, desk: DicomWebDesk, sessions: Sessions, routes: Routes) -> None:
         self._desk, self._routes = desk, routes
         self._callers, self._audit = Callers(desk.settings, sessions), AccessAudit(desk.trail)
-        self._threads = {name: anyio.CapacityLimiter(most) for name, most in _THREADS.items()}
-        self._admitting, self._waiting = anyio.CapacityLimiter(_ADMITTED), anyio.CapacityLimiter(_WAITING)
+        self._threads = {name: Threads(name, most) for name, most in _THREADS.items()}
+        self._admitting, self._waiting = Threads("admitting", _ADMITTED), Threads("waiting", _WAITING)
         self._places = RequestPlaces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,7 +136,7 @@ class Gate:
             try:
                 return await self._apart(request, match)
             except KeysAwaited as awaited:
-                await anyio.to_thread.run_sync(awaited.wait, limiter=self._waiting)
+                await self._waiting.run(awaited.wait)
                 return await self._apart(request, match)
         except KeysAwaited as awaited:
             raise Refused(503, f"Tokens cannot be checked now: {awaited}.") from awaited
@@ -147,7 +147,7 @@ class Gate:
     async def _apart(self, request: Request, match: Match) -> Caller:
         if self._callers.is_known_token(request):  # which takes no time; a thread would
             return self._admitted(request, match)
-        return await anyio.to_thread.run_sync(self._admitted, request, match, limiter=self._admitting)
+        return await self._admitting.run(lambda: self._admitted(request, match))
 
     def _admitted(self, request: Request, match: Match) -> Caller:
         """Who sends a request that they may make. Raises Refused, and KeysAwaited."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 
-import anyio
-import anyio.to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -39,12 +37,12 @@ class Pieces(Response):
             start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             await send(start)
             if scope["method"] != "HEAD":
-                while (piece := await asked.apart(self._next)) and not asked.gone.is_set():
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                async with asked.listening():
+                    while (piece := await asked.threads.run(self._next)) and not asked.gone.is_set():
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._pieces.close, limiter=asked.threads)
+            await asked.threads.run(self._pieces.close)
 
     def _next(self) -> bytes:
         """The next piece that is not empty; an empty one at the end."""

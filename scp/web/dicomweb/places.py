@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from math import inf
 from weakref import WeakValueDictionary
 
 import anyio
@@ -29,11 +28,37 @@ class RequestPlaces:
         own = self._own.get(who)
         if own is None:
             own = self._own[who] = anyio.CapacityLimiter(1)
-        own.total_tokens, self._all.total_tokens = (most + 1) // 2, most
-        free = False
-        with anyio.move_on_after(WAIT_SECONDS) as waiting:
-            async with own, self._all:
-                free, waiting.deadline = True, inf
-                yield
-        if not free:
-            raise OutOfResources(f"as many requests are answered as may be at a time ({LIMIT})", limit=LIMIT)
+        if self._all.total_tokens != most or own.total_tokens != (most + 1) // 2:
+            own.total_tokens, self._all.total_tokens = (most + 1) // 2, most
+        if not self._at_once(own):
+            await self._in_turn(own)
+        try:
+            yield
+        finally:
+            self._all.release()
+            own.release()
+
+    def _at_once(self, own: anyio.CapacityLimiter) -> bool:
+        """Take a place of both where these are free, as mostly: to wait, the event loop goes round twice."""
+        try:
+            own.acquire_nowait()
+        except anyio.WouldBlock:
+            return False
+        try:
+            self._all.acquire_nowait()
+        except anyio.WouldBlock:
+            own.release()
+            return False
+        return True
+
+    async def _in_turn(self, own: anyio.CapacityLimiter) -> None:
+        """Wait for both. Raises OutOfResources."""
+        with anyio.move_on_after(WAIT_SECONDS):
+            await own.acquire()
+            try:
+                await self._all.acquire()
+            except BaseException:
+                own.release()
+                raise
+            return
+        raise OutOfResources(f"as many requests are answered as may be at a time ({LIMIT})", limit=LIMIT)

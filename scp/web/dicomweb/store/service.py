@@ -7,7 +7,6 @@ from functools import partial
 from typing import Protocol
 
 import anyio
-import anyio.to_thread
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -77,7 +76,7 @@ async def serve(asked: Asked) -> Response:
     media_type = _answer_type(asked.request)
     reader, parts = _reader(asked.request)
     pressure().check()
-    ingesting = await anyio.to_thread.run_sync(Ingesting, asked, limiter=asked.threads)
+    ingesting = await asked.threads.run(partial(Ingesting, asked))
     outcome = ingesting.outcome
     await _Arrival(asked, parts, reader, ingesting).run()
     asked.event.add(stored=len(outcome.stored), failed=len(outcome.failed))
@@ -125,7 +124,7 @@ class _Arrival:
                     await self._apart(partial(self._ingesting.take, parts))
 
     async def _apart(self, work: Callable[[], None]) -> None:
-        await anyio.to_thread.run_sync(work, limiter=self._asked.threads)
+        await self._asked.threads.run(work)
 
 
 async def _turns(request: Request) -> AsyncIterator[bytearray]:
