@@ -125,7 +125,9 @@ def _check_landed(archive: Archive, entry: DictionaryName) -> None:
         except (ZscpError, OSError):
             needed = entry.id  # nobody knows
         if needed == entry.id:
-            raise DictionaryNeeded(f"{key} in the landing log may need {entry.key}; start the node, and stop it")
+            raise DictionaryNeeded(
+                f"{key} in the landing log may need {entry.key}; the next start of the node takes it up"
+            )
 
 
 def _looked_up(archive: Archive) -> Iterator[tuple[Instance, int]]:
