@@ -174,13 +174,23 @@ def jpegs(dataset, layout):
 
 
 def unframed(stored, path):
-    """The file in a zstd frame; a dictionary that it needs lies beside the objects."""
+    """The file in a zstd frame; a dictionary that it needs lies beside the objects, twice."""
     number, found = zstandard.get_frame_parameters(stored).dict_id, None
     if number:
-        name = f"dictionaries/*/*-{number}-*.zdict"
-        file = next(file for folder in Path(path).absolute().parents for file in folder.glob(name))
-        found = zstandard.ZstdCompressionDict(file.read_bytes())
+        name = f"dictionaries/*/*-{number}-*.zdict*"
+        files = (file for folder in Path(path).absolute().parents for file in folder.glob(name))
+        content = next(filter(None, map(sound, files)), None)
+        if content is None:
+            sys.exit(f"{path} needs the zstd dictionary {number}, and no sound file of it is there")
+        found = zstandard.ZstdCompressionDict(content)
     return zstandard.ZstdDecompressor(dict_data=found).decompress(stored)
+
+
+def sound(dictionary):
+    """A dictionary, if it has the digest that its name ends with."""
+    content = dictionary.read_bytes()
+    digest = dictionary.name.partition(".")[0].rpartition("-")[2]
+    return content if hashlib.sha256(content).hexdigest().startswith(digest) else None
 
 
 def restored(stored, path="."):

@@ -20,7 +20,7 @@ _AT_ONCE = 500  # others write in between
 _NOTE = (
     update(INSTANCE)
     .where(INSTANCE.c.sop_instance_uid == bindparam("uid"), INSTANCE.c.key == bindparam("at"))
-    .values(dictionary=bindparam("needed"))
+    .values(dictionary=bindparam("needed"), planned="")  # its rule may want it without
 )
 
 

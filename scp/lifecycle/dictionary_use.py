@@ -64,6 +64,7 @@ def remove_dictionary(
         _check_not_for_new_ones(archive, entry, now)
         _check_nodes(archive)
         _check_objects(archive, entry)
+        _check_landed(archive, entry)
         _check_trash(trash, entry)
         archive.dictionaries.remove(entry)
     return entry
@@ -112,6 +113,21 @@ def _check_objects(archive: Archive, entry: DictionaryName) -> None:
         raise DictionaryNeeded(
             f"{unknown.instances} files cannot be read, and may need {entry.key}; `zscp verify` names them"
         )
+
+
+def _check_landed(archive: Archive, entry: DictionaryName) -> None:
+    """What a process acknowledged, and died before it had a row: the next start takes it up."""
+    for key in archive.interrupted.landed():
+        try:
+            needed = part10.dictionary_id(archive.files.get(key)[:_HEADER])
+        except ObjectMissing:
+            continue  # it is over
+        except (ZscpError, OSError):
+            needed = entry.id  # nobody knows
+        if needed == entry.id:
+            raise DictionaryNeeded(
+                f"{key} in the landing log may need {entry.key}; the next start of the node takes it up"
+            )
 
 
 def _looked_up(archive: Archive) -> Iterator[tuple[Instance, int]]:

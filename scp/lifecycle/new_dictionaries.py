@@ -35,12 +35,14 @@ class NewDictionaries:
     def look(self) -> None:
         """Plan again what has to be, at most once a minute. Raises OutOfResources."""
         now = self._clock()
-        if now < self._next or not self._archive.policy.asks_for_dictionaries():
+        if now < self._next:
             return
         self._next = now + _LOOK_SECONDS
-        if now >= self._copies:
+        if now >= self._copies:  # whatever the policy asks for: stored objects may need them
             self._copies = now + _COPIES_SECONDS
             self._archive.dictionaries.keep_copies()
+        if not self._archive.policy.asks_for_dictionaries():
+            return
         held, noticed = self._archive.dictionaries, self._archive.stages.noticed_dictionaries()
         for uid in {entry.sop_class_uid for entry in held.entries()}:
             newest = held.newest_id(uid)

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 import zstandard
 
-from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing
+from scp.errors import DictionaryMissing, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.objects.journal import JournaledStore
 from scp.objects.names import (
     COPY,
@@ -94,13 +94,20 @@ class Dictionaries:
         """Read both files of each dictionary, and put back one that is missing or damaged, from the other.
 
         Raises OutOfResources. Where both are damaged they stay; who reads an object that needs them says so.
+        One that cannot be read now is left alone, and is no reason to leave out others.
         """
         for entry in self.entries():
-            files = {key: self._sound(entry, key) for key in (entry.key, copy_key(entry.key))}
-            content = next(filter(None, files.values()), b"")
-            for key in [key for key, found in files.items() if content and not found]:
-                self._put(key, content)
-                structlog.get_logger("zscp").warning("dictionary put back from its copy", key=key)
+            try:
+                self._keep_copy(entry)
+            except ObjectUnavailable as error:
+                structlog.get_logger("zscp").error("dictionary not read", key=entry.key, reason=str(error))
+
+    def _keep_copy(self, entry: DictionaryName) -> None:
+        files = {key: self._sound(entry, key) for key in (entry.key, copy_key(entry.key))}
+        content = next(filter(None, files.values()), b"")
+        for key in [key for key, found in files.items() if content and not found]:
+            self._put(key, content)
+            structlog.get_logger("zscp").warning("dictionary put back from its copy", key=key)
 
     def size(self, entry: DictionaryName) -> int:
         """Bytes of a dictionary's file. Raises ObjectMissing."""
@@ -110,7 +117,10 @@ class Dictionaries:
             return self._store.size(copy_key(entry.key))
 
     def by_id(self, number: int) -> Dictionary:
-        """The dictionary that a frame's header names. Raises DictionaryMissing, ObjectDamaged."""
+        """The dictionary that a frame's header names.
+
+        Raises DictionaryMissing, ObjectDamaged, and ObjectUnavailable where no file of it can be read now.
+        """
         found = self._read.get(number)
         if found is None:
             found = self._load(number)
@@ -124,7 +134,8 @@ class Dictionaries:
 
         A dictionary that another process stores is found within seconds.
         """
-        with suppress(ObjectDamaged):  # new objects do without it; reading those that need it raises
+        # New objects do without it (invariant 3); reading those that need it raises.
+        with suppress(ObjectDamaged, ObjectUnavailable):
             if number := self.newest_id(sop_class_uid):
                 return self.by_id(number)
         return None
@@ -183,7 +194,7 @@ class Dictionaries:
 
     def _marked_entry(self, sop_class_uid: str) -> DictionaryName | None:
         """What the mark names, if it is there."""
-        with suppress(ObjectMissing):
+        with suppress(ObjectMissing, ObjectUnavailable):
             if (entry := dictionary_name(self.marked(sop_class_uid))) is not None:
                 self.size(entry)
                 return entry
@@ -202,16 +213,25 @@ class Dictionaries:
                 f"it needs the zstd dictionary {number}, and there is no {DICTIONARIES}/*/*-{number}-*.zdict"
                 " in the object store; bring that file back from a copy"
             )
-        for entry in named:
-            if content := self._sound(entry, entry.key) or self._sound(entry, copy_key(entry.key)):
-                return dictionary_of(content)
+        unread: list[ObjectUnavailable] = []
+        for key, entry in [(key, one) for one in named for key in (one.key, copy_key(one.key))]:
+            try:
+                if content := self._sound(entry, key):
+                    return dictionary_of(content)
+            except ObjectUnavailable as error:  # perhaps the other file can be read
+                unread.append(error)
+        if unread:
+            raise unread[0]  # not damaged, as far as anybody knows
         raise DictionaryMissing(
             f"it needs the zstd dictionary {named[-1].key}, which is not what was written; bring that file"
             " back from a copy"
         )
 
     def _sound(self, entry: DictionaryName, key: str) -> bytes:
-        """The dictionary as it was written, from one of its files; empty where that is missing or damaged."""
+        """The dictionary as it was written, from one of its files; empty where that is missing or damaged.
+
+        Raises ObjectUnavailable.
+        """
         with suppress(ObjectDamaged, ObjectMissing):
             content = self._held(key, _LARGEST)
             if sha256(content).startswith(entry.digest):

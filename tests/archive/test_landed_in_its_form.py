@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,9 +26,10 @@ from scp.background.doorbell import Doorbell
 from scp.background.progress import Silent
 from scp.config.keys import EncryptionKey
 from scp.config.rules import PolicyRule, Stage
-from scp.errors import ObjectDamaged
+from scp.errors import DictionaryNeeded, ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.lifecycle.deletion import Deletion
+from scp.lifecycle.dictionary_use import remove_dictionary
 from scp.lifecycle.encoder import Encoder
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
@@ -41,6 +43,7 @@ from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
 from scp.objects.names import is_landed
+from scp.objects.trash import Trash
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 Opened = Callable[..., Archive]
@@ -264,6 +267,25 @@ def test_without_its_dictionary_it_stays_in_the_log_until_that_is_back(
     again = opened("zstd")
     assert recover(again).recorded == 1
     assert content(again, received) == received.dataset
+
+
+def test_while_a_record_that_no_row_names_needs_a_dictionary_that_stays(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """A node was killed right after the response, and nobody has started it since."""
+    archive, received = opened("zstd", dictionary=True), sent()
+    needed = archive.dictionaries.add(SECONDARY_CAPTURE, trained()).id
+    left_behind(archive, received)
+    after, trash = opened("zstd"), Trash({"": tmp_path / "objects"})
+    now = time.time()
+    with pytest.raises(DictionaryNeeded, match="in 60 minutes"):
+        remove_dictionary(after, trash, needed, now)
+    with pytest.raises(DictionaryNeeded, match="in the landing log may need"):
+        remove_dictionary(after, trash, needed, now + 3601)
+    assert recover(after).recorded == 1
+    with pytest.raises(DictionaryNeeded, match="1 objects need"):
+        remove_dictionary(after, trash, needed, now + 3601)
+    assert content(after, received) == received.dataset
 
 
 def test_without_its_dictionary_it_gets_its_file_and_goes_to_the_trash(

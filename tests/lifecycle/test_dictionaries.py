@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from alike import KIND, dictionary, file_of, restored, small
@@ -36,7 +37,13 @@ from scp.cli.dictionary import train_dictionaries
 from scp.config.rules import PolicyRule, Stage
 from scp.config.values import byte_count
 from scp.encoding.facts import survey
-from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged
+from scp.errors import (
+    DictionaryMissing,
+    DuplicateRejected,
+    ObjectDamaged,
+    ObjectUnavailable,
+    ObjectUnreadable,
+)
 from scp.index.sql import SqlIndex
 from scp.lifecycle import training
 from scp.lifecycle.recovery import Recovered, recover
@@ -220,6 +227,54 @@ def test_of_two_files_one_is_enough_and_is_put_back(open_archive, how: str, whic
     later.dictionaries.keep_copies()
     assert path.read_bytes() == content
     assert entry.digest in sha256(content)
+
+
+@pytest.mark.parametrize("which", ["", ".copy"])
+def test_a_file_that_may_not_be_read_is_no_loss_and_stops_nothing(
+    open_archive, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perhaps somebody brought it back as root. The node reads the other one, and does not write over it."""
+    archive, one, other = open_archive(), small(8), small(9)
+    entry = archive.dictionaries.add(KIND, dictionary())
+    archive.ingest(one)
+    later = open_archive()
+    unreadable(monkeypatch, lambda key: key == f"{entry.key}{which}")
+    later.dictionaries.keep_copies()
+    assert restored(later, one) == one.dataset
+    later.ingest(other)
+    assert later.named(other.sop_instance_uid)[0].dictionary == entry.id
+
+
+@pytest.mark.parametrize("what", [".zdict", "/newest"])
+def test_where_none_may_be_read_objects_are_kept_without_and_none_is_called_damaged(
+    open_archive, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, one, other = open_archive(), small(8), small(9)
+    archive.dictionaries.add(KIND, dictionary())
+    archive.ingest(one)
+    later = open_archive()
+    with monkeypatch.context() as patched:
+        unreadable(patched, lambda key: what in key)
+        later.ingest(other)
+        later.dictionaries.keep_copies()
+        assert restored(later, other) == other.dataset
+        assert later.named(other.sop_instance_uid)[0].dictionary == 0
+        if what == ".zdict":
+            with pytest.raises(ObjectUnavailable, match="permissions"):
+                later.verify(later.named(one.sop_instance_uid)[0])
+    assert restored(later, one) == one.dataset
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, which: Callable[[str], bool]) -> None:
+    """Let the store have no permission to read some files; the tests may run as root, who has all."""
+    get = LocalStore.get
+
+    def refused(store: LocalStore, key: str, size: int | None = None) -> object:
+        if which(key):
+            raise ObjectUnreadable(f"{key} cannot be read: Permission denied; see to its permissions")
+        return get(store, key, size)
+
+    monkeypatch.setattr(LocalStore, "get", refused)
 
 
 @pytest.mark.parametrize("how", ["gone", "damaged"])
@@ -450,13 +505,29 @@ def test_zstd_itself_opens_it(stored, tmp_path: Path) -> None:
     assert refused.returncode != 0
 
 
-def test_the_reader_without_zscp_finds_the_dictionary(stored, tmp_path: Path) -> None:
+def reader_without_zscp() -> ModuleType:
     found = importlib.util.spec_from_file_location("restore", SCRIPT)
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
+    return module
+
+
+def test_the_reader_without_zscp_finds_the_dictionary(stored, tmp_path: Path) -> None:
     path, _, one = stored
+    assert reader_without_zscp().main(path, tmp_path / "out") == 0
+    assert (tmp_path / "out").read_bytes() == one.dataset
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_the_reader_without_zscp_takes_the_copy(stored, how: str, tmp_path: Path) -> None:
+    path, file, one = stored
+    file.unlink() if how == "gone" else file.write_bytes(file.read_bytes()[:-5] + b"wrong")
+    module = reader_without_zscp()
     assert module.main(path, tmp_path / "out") == 0
     assert (tmp_path / "out").read_bytes() == one.dataset
+    file.with_name(f"{file.name}.copy").unlink()
+    with pytest.raises(SystemExit, match="no sound file of it"):
+        module.main(path, tmp_path / "out")
 
 
 def test_a_stored_file_is_imported_elsewhere_with_the_dictionary_beside_it(stored, tmp_path: Path) -> None:

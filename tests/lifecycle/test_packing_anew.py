@@ -412,6 +412,33 @@ def test_without_any_rule_that_asks_the_last_one_goes_in_two_steps(
     is_sound(two, [made(number) for number in range(30)])
 
 
+def test_copies_are_kept_whatever_the_policy_asks_for(two: Archive, pool: ThreadPoolExecutor) -> None:
+    """With `dictionary = false` stored objects need it until they were packed anew, which may be hours."""
+    two.use_policy(WITHOUT)
+    file = two.store.inner.root / two.dictionaries.entries()[0].key  # type: ignore[attr-defined]
+    content = file.read_bytes()
+    file.unlink()
+    Stages(two, "worker", pool, steady=lambda: 0.0).plan()
+    assert file.read_bytes() == content
+
+
+def test_rows_of_an_earlier_version_are_packed_without_a_dictionary_once_their_files_were_looked_at(
+    two: Archive, pool: ThreadPoolExecutor
+) -> None:
+    """They do not know what their files need, so no rule's end of `dictionary` concerns them before."""
+    _, second = ids(two)
+    two.index.change_many([(one, replace(one, dictionary=DICTIONARY_UNKNOWN)) for one in two.all()])
+    two.use_policy(WITHOUT)
+    assert worked(two, pool) == {}
+    now = time.time() + 10 * HOUR
+    for later in (now, now + HOUR + 1):
+        with pytest.raises(DictionaryNeeded):
+            remove_dictionary(two, trash_of(two), second, later)
+    assert worked(two, pool) == {"packed": 30}
+    remove_dictionary(two, trash_of(two), second, now + HOUR + 1)
+    is_sound(two, [made(number) for number in range(30)])
+
+
 # -- killed ----------------------------------------------------------------------------------------------
 
 _WORKER = """
