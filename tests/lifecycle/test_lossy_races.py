@@ -1,4 +1,4 @@
-"""What comes between while objects are made lossy: other nodes, promises, holds, peers that wait, dictionaries."""
+"""What comes between while objects are made lossy: nodes, promises, holds, peers that wait, dictionaries."""
 
 from __future__ import annotations
 
