@@ -430,7 +430,11 @@ def test_refused_lossy_stages(fault: Any, stage: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "match",
-    ["", "match = {}\n", *(f"match = {{ Modality = {value} }}\n" for value in ('"*"', '"?*"', '["MG", "*"]'))],
+    [
+        "",
+        "match = {}\n",
+        *(f"match = {{ Modality = {value} }}\n" for value in ('"*"', '"?*"', '["MG", "*"]')),
+    ],
 )
 def test_a_lossy_stage_names_what_it_applies_to(fault: Any, match: str) -> None:
     stage = 'form = "jpeg2000", lossy = true, max_error = 2, after = "1y"'
