@@ -24,6 +24,7 @@ MG = "1.2.840.10008.5.1.4.1.1.1.2"
 # An object that came ten days ago is due.
 DAYS = 10
 NEAR = {"form": "jpegls", "max_error": 2}
+SAME = {**NEAR, "uid": "same"}
 J2K = {"form": "jpeg2000", "max_error": 8}
 
 

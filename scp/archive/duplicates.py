@@ -5,6 +5,7 @@ from __future__ import annotations
 from scp.archive.admission import remarked
 from scp.archive.options import Duplicates
 from scp.archive.reader import Reader
+from scp.archive.safekeeping import has_uid_of_original
 from scp.errors import DictionaryMissing, DuplicateRejected, ObjectDamaged, ObjectMissing, ObjectUnavailable
 from scp.identity import Identity
 from scp.index.index import Index
@@ -40,7 +41,7 @@ class DuplicatePolicy:
                 return None  # the stored file is damaged: the new one repairs it
         if same and received.transfer_syntax == held.received_transfer_syntax:
             return remarked(Kept("duplicate", held), facts)
-        if self._chosen == "keep":
+        if self._chosen == "keep" and not has_uid_of_original(held):  # a copy is not what came first
             return remarked(Kept("discarded", held), facts)
         if self.may_reject:
             raise DuplicateRejected("held with other content, and storage.duplicates is reject")
@@ -51,7 +52,7 @@ class DuplicatePolicy:
         return not self._is_refused(identity) and (held is None or self._gives_way(held))
 
     def _gives_way(self, held: Instance) -> bool:
-        if self._chosen == "replace":
+        if self._chosen == "replace" or (self._chosen == "keep" and has_uid_of_original(held)):
             return True
         try:
             self._reader.verify(held)

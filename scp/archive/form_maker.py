@@ -149,6 +149,8 @@ class FormMaker:
             change = moved(instance, self._files.get(instance.key), found.stage)
         elif rule is not None and found.stage.lossy:
             change = self._lossy.change(instance, file, rule, found.stage)
+            if change.stage is None:  # it waits
+                return replace(change, after=replace(change.after, planned=policy))
             if change.facts is not None:  # the copy may come under another rule
                 policy, rule = self.policy.choose(change.facts)
         else:

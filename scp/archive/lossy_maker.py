@@ -7,6 +7,7 @@ itself forbids is in :mod:`scp.encoding.never_lossy`, how a copy is proven in :m
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ from scp.objects.part10 import Part10
 from scp.policy.stages import fingerprint
 from scp.spool import sha256
 
+# What waits for something is looked at again after so long.
+_WAIT_SECONDS = 86_400
 _LONGEST_REASON = 300  # characters
 # A copy that keeps its original's UID is dated later: of two files of an object a rebuild takes the later.
 _LATER = timedelta(microseconds=1)
@@ -46,8 +49,12 @@ class LossyMaker:
     def change(self, instance: Instance, file: Part10, rule: PolicyRule, stage: Stage) -> Change:
         """The change to the copy that ``stage`` of ``rule`` asks for, or to no other form.
 
+        Without a stage where the object waits: a peer that it is to be sent to has to get what came.
         Raises ObjectMissing, ObjectDamaged, HoldUnreadable, OutOfResources.
         """
+        if self._index.send_queue.waits_for(instance.identity):
+            due = int(time.time()) + _WAIT_SECONDS
+            return Change(instance, replace(instance, due=due, no_loss="it is yet to be sent to a peer"))
         if reason := self._why_not(instance, stage):
             return self._stays(instance, stage, "cannot", reason)
         reasons: list[str] = []

@@ -80,6 +80,8 @@ class LossyReplacer:
             raise Superseded(f"{original.sop_instance_uid} was replaced or deleted meanwhile")
         if self._index.commitments.promises.covers(original.sop_instance_uid):
             raise DuplicateRejected(f"a storage commitment was answered for {original.sop_instance_uid}")
+        if self._index.send_queue.waits_for(original.identity):
+            raise DuplicateRejected(f"{original.sop_instance_uid} is yet to be sent to a peer")
         return current
 
     def _put_away(self, original: Instance, copy: Instance, safekeeping: Safekeeping) -> None:
@@ -99,8 +101,24 @@ class LossyReplacer:
                     safekeeping.trash.take(one)
                     safekeeping.trash.mark(one, "gone")
         except (DuplicateRejected, HoldUnreadable, ObjectMissing):
-            self._remove(copy)
+            self._take_back(original, copy, safekeeping)
             raise
+
+    def _take_back(self, original: Instance, copy: Instance, safekeeping: Safekeeping) -> None:
+        """Remove a copy, unless its original is in the trash.
+
+        Where a claim ran out, another node did the same: then the row is of the copy that was recorded last.
+        """
+        with safekeeping.trash.lock():
+            held = self._index.current(original.identity)
+            if held is None or held.received_sha256 != original.received_sha256:
+                went = safekeeping.trash.entries()
+                if any(
+                    (one.identity, one.lossy_copy) == (original.identity, copy.sop_instance_uid)
+                    for one in went
+                ):
+                    return
+            self._remove(copy)
 
     def _remove(self, copy: Instance) -> None:
         self._index.forget(copy.sop_instance_uid, copy.key)

@@ -13,6 +13,7 @@ from scp.archive.options import Options
 from scp.archive.reader import Reader
 from scp.archive.records import in_own_file
 from scp.archive.replacer import Replacer
+from scp.archive.safekeeping import has_uid_of_original
 from scp.archive.stored_files import StoredFiles
 from scp.errors import (
     ObjectDamaged,
@@ -189,7 +190,7 @@ class Recorder:
 
     def _put_row(self, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...]) -> Instance | None:
         """Raises DuplicateRejected for a lossy copy of what was promised to be kept."""
-        if instance.lossy_of == instance.sop_instance_uid:
+        if has_uid_of_original(instance):
             return self._index.commitments.promises.record(instance, facts.attributes)
         return self._index.record(instance, facts.attributes, sends)
 

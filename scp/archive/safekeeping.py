@@ -69,6 +69,11 @@ def made_lossy(original: Instance, copy: Instance) -> Trashed:
     return trashed(original, reason, time.time(), copy.sop_instance_uid)
 
 
+def has_uid_of_original(instance: Instance) -> bool:
+    """Whether it is a lossy copy that a stage keeps under the SOP Instance UID of its original."""
+    return instance.lossy_of == instance.sop_instance_uid
+
+
 class RecentHolds:
     """The holds as they were lately: nobody waits for a bucket. Those in a folder are the present ones.
 

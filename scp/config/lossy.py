@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -54,6 +54,12 @@ class LossyStage(Table):
                 'uid = "same" needs a max_error: an image keeps its UID only where the difference is not '
                 "expected to affect what is seen in it (PS3.3 C.7.6.1.1.2)"
             )
+        # A day more, for those whose date is ahead of UTC.
+        if self.uncommitted_before and self.uncommitted_before > datetime.now(UTC).date() + timedelta(days=1):
+            raise ValueError(
+                "uncommitted_before is in the future: nobody can vouch for what is yet to come; "
+                "write today's date, or an earlier one"
+            )
         return self
 
     @property
@@ -77,7 +83,8 @@ def fault_of_forms(stage: LossyStage, forms: Iterable[str]) -> str:
 
 def fault_of_match(match: Mapping[str, tuple[str, ...]]) -> str:
     """Why a rule may not have a lossy stage; empty if it may: it has to name what loses something."""
-    if any(value.strip("*") for wanted in match.values() for value in wanted):
+    # A key names something if each of its values does: of several, any may match.
+    if any(all(value.strip("*?") for value in wanted) for wanted in match.values() if wanted):
         return ""
     return (
         "has a lossy stage, and no `match` that names what it applies to; write, say, "

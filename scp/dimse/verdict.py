@@ -11,6 +11,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from scp.archive.archive import Archive
+from scp.archive.safekeeping import has_uid_of_original
 from scp.dimse.negotiation.contexts import STORAGE_COMMITMENT, is_storage
 from scp.dimse.wire.messages import N_EVENT_REPORT_RQ, Value
 from scp.errors import OutOfResources
@@ -156,7 +157,7 @@ def _fault(archive: Archive, reference: Reference, unknown_too: bool) -> int:
         meant = [held for held in named if held.sop_class_uid == reference.sop_class_uid]
         if not meant:
             return CLASS_CONFLICT
-        if any(held.lossy_of == held.sop_instance_uid for held in meant):
+        if any(map(has_uid_of_original, meant)):
             _tell(reference, "a lossy copy has its UID, by a stage of the policy")
             return PROCESSING_FAILURE
         for held in meant:

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from scp.errors import OutOfResources
+from scp.identity import Identity
 from scp.index.promises import Promises
 from scp.model import Commitment, Instance, QueuedSend, SendState
 
@@ -190,6 +191,9 @@ class SendQueue(ClaimedQueue[QueuedSend], Protocol):
 
         Returns how many were recorded: the others are being sent.
         """
+
+    def waits_for(self, of: Identity) -> bool:
+        """Whether an object is yet to be sent to any peer, or was given up and may be hastened."""
 
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
         """Let an entry wait for :meth:`hasten`; False as for :meth:`postpone`."""

@@ -86,6 +86,17 @@ class SqlSendQueue(SqlClaimedQueue[QueuedSend]):
                     asked += len(connection.execute(returned, _given(self._engine, each)).all())
         return asked
 
+    def waits_for(self, of: Identity) -> bool:
+        """See :meth:`scp.index.queue.SendQueue.waits_for`."""
+        own = SEND_QUEUE.c
+        # What an older version recorded names neither study nor patient.
+        here_or_unnamed = own.study_instance_uid.in_((of.study_instance_uid, ""))
+        sought = select(own.id).where(
+            own.sop_instance_uid == of.sop_instance_uid, here_or_unnamed, _OUTSTANDING
+        )
+        with reads(self._engine) as connection:
+            return connection.execute(sought.limit(1)).first() is not None
+
     def give_up(self, queued: QueuedSend, fault: str) -> bool:
         """See :meth:`scp.index.queue.SendQueue.give_up`."""
         return self._changed(queued, fault, state="given up")

@@ -185,13 +185,26 @@ class Deletion:
         return len(gone) + len(back)
 
     def _put_back(self, one: Trashed, holds: list[Hold]) -> bool:
-        """Keep an object that came under a hold since its deletion began; whether it is back in its place."""
-        if not any(hold.covers(one.uids) for hold in holds) or not self._is_named(one):
+        """Keep an object that may not go since its deletion began; whether it is back in its place.
+
+        It came under a hold; or a stage makes it lossy, and it was promised, or its copy deleted, meanwhile.
+        """
+        is_held = any(hold.covers(one.uids) for hold in holds)
+        if not self._is_named(one) or not (is_held or (one.lossy_copy and self._needs_original(one))):
             return False
         with suppress(ObjectMissing):  # its place was not cleared yet
             self.trash.put_back(one)
         self.trash.drop(one)
+        if one.lossy_copy:
+            self._remove_copy(one)
         return True
+
+    def _needs_original(self, one: Trashed) -> bool:
+        """Whether an original stays. If not, its row goes, in one transaction with the look at promises."""
+        if not any(held.lossy_of == one.sop_instance_uid for held in self._archive.named(one.lossy_copy)):
+            return True
+        rows = (held for held in self._archive.named(one.sop_instance_uid) if held.key == one.key)
+        return not all(map(self._archive.commitments.promises.forget, rows))
 
     def _is_named(self, one: Trashed) -> bool:
         """Whether the index names the file of an object in the trash."""

@@ -190,7 +190,7 @@ def _measured(archive: Archive, one: Instance, now: float) -> MeasuredStage:
 def _loss(change: Change) -> MeasuredLoss:
     if (loss := change.loss) is not None:
         return MeasuredLoss(1, loss.max_error, loss.mean_error, loss.psnr)
-    if change.stage is not None and change.stage.lossy and change.after.no_loss:
+    if change.after.no_loss and (change.stage is None or change.stage.lossy):
         return MeasuredLoss(reasons=Counter([change.after.no_loss]))
     return MeasuredLoss()
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 from scp.archive.archive import Archive
 from scp.archive.records import check_uids
 from scp.archive.refusal import refused_for
-from scp.archive.safekeeping import TRASH, TRASH_SECONDS
+from scp.archive.safekeeping import TRASH, TRASH_SECONDS, has_uid_of_original
 from scp.background.parallel import each
 from scp.background.progress import Progress
 from scp.errors import (
@@ -44,7 +44,7 @@ _RUN = 100_000
 _BATCH = 500
 # Those recorded beside others before a C-STORE that replaces an object, or a deletion, has its turn.
 _ADDED_AT_ONCE = 100
-_ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked", "refused")
+_ONLY_IN_THE_INDEX = ("stage", "outcome", "planned", "due", "accessed", "checked", "refused", "no_loss")
 
 
 @dataclass(slots=True)
@@ -94,6 +94,8 @@ def _add(archive: Archive, instance: Instance, attributes: dict[str, str], outco
     if held is not None:
         differs = held.received_sha256 != instance.received_sha256
         if not differs or held.received_at >= instance.received_at:
+            return
+        if has_uid_of_original(instance) and not has_uid_of_original(held) and _is_there(archive, held):
             return
         archive.record_rows([(instance, attributes)])
         outcome.superseded.append(held.key)
@@ -154,7 +156,8 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
     """Record what was read, in the order of receipt.
 
     An object in the landing log or the journal may not have been acknowledged yet: it replaces no other
-    content here. Recovery decides that by ``storage.duplicates`` and the holds.
+    content here. Recovery decides that by ``storage.duplicates`` and the holds. Nor does a lossy copy replace
+    an original that is still there: a legal hold or a storage commitment may have kept that.
     """
     unsettled = archive.interrupted.unsettled()
     while batch := [_parsed(line) for line in islice(lines, _BATCH)]:
@@ -164,6 +167,8 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
         for (instance, attributes), held in zip(batch, list(helds), strict=True):
             content = contents.get(instance.identity, held.received_sha256 if held is not None else "")
             unsure = not archive.files.keeps(instance.key) or instance.key in unsettled
+            if has_uid_of_original(instance):
+                unsure = unsure or instance.identity in contents or _is_there(archive, held)
             if unsure and content not in ("", instance.received_sha256):
                 continue
             contents[instance.identity] = instance.received_sha256
@@ -172,6 +177,14 @@ def _record(archive: Archive, lines: Iterator[str], outcome: Outcome) -> None:
             kept.append((_with_what_is_known(instance, held), attributes))
         archive.record_rows(kept)
         outcome.recorded += len(kept)
+
+
+def _is_there(archive: Archive, held: Instance | None) -> bool:
+    """Whether a row has a file, or may have one in a store that is not there now."""
+    try:
+        return held is not None and archive.files.has(held.key)
+    except ObjectUnavailable:
+        return True
 
 
 def _with_what_is_known(instance: Instance, held: Instance | None) -> Instance:

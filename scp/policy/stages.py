@@ -94,8 +94,8 @@ def step(
     current, done = _current(times, now), _done(rule, instance)
     if current > done and not _only_waits(rule, current):
         return Step(rule.stages[current], times[current])
-    if done >= 0 and _is_packed_anew(rule.stages[done], instance, newest):
-        return Step(rule.stages[done], times[done], packs=True)
+    if done >= 0 and _is_packed_anew(packing := _packing(rule, done, instance), instance, newest):
+        return Step(packing, times[done], packs=True)
     return Step(None, min(times[max(current, done) + 1 :], default=NEVER))
 
 
@@ -125,6 +125,13 @@ def _due(rule: PolicyRule, number: int, instance: Instance) -> int:
 def _current(times: list[int], now: float) -> int:
     """The number of the last stage whose time has come; 0, as the first one applies on receive."""
     return max((number for number, at in enumerate(times) if at <= now), default=0)
+
+
+def _packing(rule: PolicyRule, done: int, instance: Instance) -> Stage:
+    """The stage that says how a file is packed: not a lossy one that left its object as it was."""
+    if instance.lossy_of:
+        return rule.stages[done]
+    return [stage for stage in rule.stages[: done + 1] if not stage.lossy][-1]
 
 
 def _is_packed_anew(stage: Stage, instance: Instance, newest: NewestDictionary) -> bool:

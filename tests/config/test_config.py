@@ -413,6 +413,10 @@ def _lossy(stage: str, match: str = LOSSY_MATCH) -> str:
         ),
         ('form = "jpeg2000", lossy = true, quality = 9, uid = "same", after = "1y"', "C.7.6.1.1.2"),
         (
+            'form = "jpegls", lossy = true, max_error = 2, uncommitted_before = 2999-01-01, after = "1y"',
+            "uncommitted_before is in the future",
+        ),
+        (
             'form = "jpeg2000", lossy = true, max_error = 2, uid = "old", after = "1y"',
             'must be "new" or "same"',
         ),
@@ -424,7 +428,14 @@ def test_refused_lossy_stages(fault: Any, stage: str, expected: str) -> None:
     assert expected in told
 
 
-@pytest.mark.parametrize("match", ["", "match = {}\n", 'match = { Modality = "*" }\n'])
+@pytest.mark.parametrize(
+    "match",
+    [
+        "",
+        "match = {}\n",
+        *(f"match = {{ Modality = {value} }}\n" for value in ('"*"', '"?*"', '["MG", "*"]')),
+    ],
+)
 def test_a_lossy_stage_names_what_it_applies_to(fault: Any, match: str) -> None:
     stage = 'form = "jpeg2000", lossy = true, max_error = 2, after = "1y"'
     assert "policy[0]: has a lossy stage, and no `match`" in fault(_lossy(stage, match))

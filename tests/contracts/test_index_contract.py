@@ -1137,6 +1137,24 @@ class TestSendQueue:
         index.add(instance("1.1.2"), DOE, [queued("1.1.2")])
         assert index.send_queue.outstanding() == 1
 
+    def test_whether_a_peer_waits_for_an_object(self, index):
+        wanted, other = instance("1.1.1"), instance("1.1.1", study="8")
+        index.send_queue.add([queued("1.1.1", study_instance_uid="1")])
+        assert index.send_queue.waits_for(wanted.identity)
+        assert not index.send_queue.waits_for(other.identity)
+        assert not index.send_queue.waits_for(instance("1.1.2").identity)
+        claimed = index.send_queue.claim(Lease("x", NOON, LATER), 9)
+        assert index.send_queue.waits_for(wanted.identity)
+        index.send_queue.done(claimed, NOON, remember=LATER)
+        assert not index.send_queue.waits_for(wanted.identity)
+
+    def test_a_peer_waits_for_an_object_that_was_given_up_or_names_no_study(self, index):
+        index.send_queue.add([queued("1.1.1")])
+        assert index.send_queue.waits_for(instance("1.1.1").identity)
+        (claimed,) = index.send_queue.claim(Lease("x", NOON, LATER), 1)
+        index.send_queue.give_up(claimed, "too long")
+        assert index.send_queue.waits_for(instance("1.1.1").identity)
+
     def test_what_waits_is_added_up_by_destination_rule_and_state(self, index):
         for number in range(3):
             index.record(instance(f"1.1.{number}", stored_size=10 + number), DOE, [queued(f"1.1.{number}")])

@@ -14,34 +14,31 @@ import decoders
 import numpy as np
 import pytest
 from audit_schema import checked
-from lossy_stages import DAYS, J2K, NEAR, as_sent, configured, lossless, opened, picture, rules
-from wire.configured import journal, settings_of, stored_files, tables_of
+from lossy_site import Site, files_of
+from lossy_stages import J2K, NEAR, SAME, as_sent, configured, lossless, opened, picture, rules
+from wire.configured import journal, settings_of, tables_of
 from wire.peers import Sent, image, read
 
 from scp.archive.archive import Archive
 from scp.archive.lossy_replacer import LossyReplacer
 from scp.archive.repair import repair_from, repair_from_siblings
-from scp.audit.events import AuditEvent, AuditSource
+from scp.audit.events import AuditSource
 from scp.audit.rendering import to_xml
 from scp.background.progress import Silent
 from scp.encoding.codecs.lossy_table import lossy_encoder_of
 from scp.errors import DuplicateRejected, ObjectDamaged, OutOfResources
 from scp.index.promises import PROMISED_SINCE
 from scp.index.sql import SqlIndex
-from scp.lifecycle import loss_audit
-from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.explain import explain
 from scp.lifecycle.forecast import forecast
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recompress import recompress
-from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.retention import Retention
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.node.planned import plan_report
 from scp.objects.holds import Hold
-from scp.objects.stores import places
 from scp.objects.trash import Trash
 from scp.objects.trash_folder import FolderCan
 from scp.policy.stages import NEVER, fingerprint
@@ -49,7 +46,6 @@ from scp.syntaxes import JPEGLS_NEAR
 
 pytestmark = pytest.mark.usefixtures("codecs_here")
 
-SAME = {**NEAR, "uid": "same"}
 WAYS = pytest.mark.parametrize("stage", [NEAR, SAME], ids=["new UID", "same UID"])
 KINDS: list[dict[str, Any]] = [
     NEAR,
@@ -66,66 +62,7 @@ class Killed(BaseException):
     pass
 
 
-class Site:
-    """An archive, with a policy of one lossy stage, and what works on it."""
-
-    def __init__(self, root: Path, stage: dict[str, Any], **tables: Any) -> None:
-        self.root = root
-        self.settings = configured(root, stage, **tables)
-        self.archive = opened(self.settings)
-        self.pool = ThreadPoolExecutor(1)
-        self.events: list[AuditEvent] = []
-        self.on = True  # it is an audit trail, too
-
-    def record(self, event: AuditEvent) -> None:
-        self.events.append(event)
-
-    @property
-    def deletion(self) -> Deletion:
-        return Deletion(self.archive, places(self.settings))
-
-    def keep(self, sent: Sent, days: float = DAYS) -> Instance:
-        return self.archive.ingest(as_sent(sent, days)).instance
-
-    def carry_out(self) -> int:
-        """Until nothing is to be planned or done; how many stages were carried out."""
-        stages = Stages(self.archive, "test", self.pool, audit=loss_audit.by_itself(self, "ZSCP"))
-        done = 0
-        while True:
-            found = stages.round()
-            done += sum(1 for change in found.changes if change.stage)
-            if not found.tried and not stages.plan():
-                return done
-
-    @property
-    def held(self) -> list[Instance]:
-        return list(self.archive.all())
-
-    @property
-    def one(self) -> Instance:
-        (one,) = self.archive.all()
-        return one
-
-    def again(self, stage: dict[str, Any] | None = None) -> None:
-        """Another process opens it, and takes up what this one left."""
-        self.archive.close()
-        if stage is not None:
-            self.settings = configured(self.root, stage)
-        self.archive = opened(self.settings, knows_promises=False)
-        recover(self.archive)
-        self.deletion.resume()
-
-    def close(self) -> None:
-        self.pool.shutdown()
-        self.archive.close()
-
-
 Starts = Callable[..., Site]
-
-
-def _files(here: Site) -> list[Path]:
-    """The files of objects."""
-    return [path for path in stored_files(here.root / "objects") if ".holds" not in path.parts]
 
 
 @pytest.fixture
@@ -194,7 +131,7 @@ def test_the_same_uid_where_the_admin_says_so(site: Starts) -> None:
     list(here.deletion.restore([entry]))
     assert lossless(here.archive, here.one) == sent.data
     assert here.carry_out() == 0
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
 
 
 @WAYS
@@ -206,7 +143,7 @@ def test_what_was_sent_again_meanwhile_is_not_overwritten(site: Starts, stage: d
     with pytest.raises(DuplicateRejected):
         here.archive.losses.replace(change)
     assert here.one.received_sha256 == again.received_sha256
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
     assert journal(here.root / "objects") == []
 
 
@@ -218,7 +155,7 @@ def test_what_was_deleted_meanwhile_does_not_come_back(site: Starts, stage: dict
     with pytest.raises(DuplicateRejected):
         here.archive.losses.replace(change)
     assert here.held == []
-    assert _files(here) == []
+    assert files_of(here) == []
 
 
 def test_what_does_not_match_stays(site: Starts) -> None:
@@ -270,7 +207,7 @@ def test_under_a_hold_that_came_while_it_was_encoded(site: Starts, stage: dict[s
         here.archive.losses.replace(change)
     assert here.one.key == before.key
     assert lossless(here.archive, here.one) == sent.data
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
 
 
 @WAYS
@@ -292,7 +229,7 @@ def test_with_a_storage_commitment_that_came_while_it_was_encoded(
     with pytest.raises(DuplicateRejected, match="storage commitment"):
         here.archive.losses.replace(change)
     assert here.one.key == before.key
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
 
 
 @WAYS
@@ -315,7 +252,7 @@ def test_with_a_storage_commitment_that_comes_in_the_last_moment(
         here.archive.losses.replace(change)
     assert here.one.key == before.key
     assert lossless(here.archive, here.one) == sent.data
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
     assert here.deletion.trash.entries() == []
 
 
@@ -464,7 +401,7 @@ def test_killed_at_each_step(
     _is_one_or_the_other(here, sent)
     assert here.one.lossy_of == sent.instance
     assert journal(here.root / "objects") == []
-    assert len(_files(here)) == 1
+    assert len(files_of(here)) == 1
     entries = [one for one in here.deletion.trash.entries() if one.sop_instance_uid == sent.instance]
     list(here.deletion.restore(entries[-1:]))
     assert lossless(here.archive, here.one) == sent.data
