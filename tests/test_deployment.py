@@ -210,7 +210,7 @@ def test_nodes_load_what_compose_gives_them(services: dict[str, Any]) -> None:
 @quick
 def test_the_image_has_what_nodes_need_for_both_servers_and_the_page() -> None:
     (asked,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
-    assert set(asked.split(",")) == {"s3", "postgresql", "web"}
+    assert set(asked.split(",")) == {"oidc", "s3", "postgresql", "web"}
     assert set(asked.split(",")) <= tables(ROOT / "pyproject.toml")["project"]["optional-dependencies"].keys()
 
 

@@ -102,8 +102,9 @@ def _make_room(connection: Connection, target: Database) -> None:
     if connection.execute(noted).first() is not None:
         for table in reversed(_TABLES):
             _write(connection, delete(table))
-    if any(_count(connection, table) for table in (*_TABLES, CLAIM)):
+    if any(_count(connection, table) for table in (*_TABLES, CLAIM) if table is not META):
         raise ConfigurationError(f"{target.url} holds an index already; name an empty database")
+    _write(connection, delete(META))  # what an empty index says of itself
     _write(connection, insert(META).values(name=_NOTE, value="begun"))
 
 

@@ -32,6 +32,7 @@ from scp.index import query as reading
 from scp.index import upgrade as upgrading
 from scp.index.index import NO_RANKS
 from scp.index.matches import Matches
+from scp.index.packing import DICTIONARY_UNKNOWN
 from scp.index.schema import METADATA, TABLES
 from scp.index.sql import SqlIndex
 from scp.index.upgrade import NEWEST, _config
@@ -97,7 +98,7 @@ def test_rows_of_the_version_before_have_no_fast_digest_and_its_nodes_go_on(inde
         _downgrade(connection, "0017")
     index.close()
     again = SqlIndex.open(f"sqlite:///{database}")
-    assert list(again.all()) == [replace(before, stored_xxh3="", dataset_at=0)]
+    assert list(again.all()) == [replace(before, stored_xxh3="", dataset_at=0, dictionary=DICTIONARY_UNKNOWN)]
     with closing(sqlite3.connect(database)) as plain:
         (oldest,) = plain.execute("SELECT value FROM meta WHERE name = 'oldest'").fetchone()
         assert oldest <= "0017"

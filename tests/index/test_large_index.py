@@ -84,7 +84,9 @@ def test_its_growth_is_told(tmp_path: Path) -> None:
         for size, ms in ((10**6, 2.0), (2 * 10**6, 3.0))
     ]
     for points in (old, new):  # the old point is measured anew
-        index_growth_report.join(tmp_path, {"processor": "one"}, points)
+        index_growth_report.join(
+            tmp_path, {"processor": "one", "date": "2026-11-30", "zscp": "0.1.0"}, points
+        )
     index_growth_report.write(tmp_path)
     page = (tmp_path / "index_growth.md").read_text()
     assert page.count("| a day, modality | 2.0, **4.0**; 4.0 | 3.0, **6.0**; 6.0 | 1.50 times |") == 2

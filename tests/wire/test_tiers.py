@@ -246,7 +246,7 @@ def test_commands_tell_of_stores(process: Callable[..., NodeProcess], tmp_path: 
         assert [scu.store(one).status for one in OBJECTS[:3]] == [0] * 3
     node.kill(15)
     assert "store: cold" in (told := node.here("check"))
-    assert "rle → rle in cold" in told
+    assert "→ rle in cold after" in told
     (group,) = json.loads(node.here("plan", "--at", "30d", "--json"))["groups"]
     assert (group["stage"]["store"], group["objects"], group["saved"]) == ("cold", 3, 0)
     assert json.loads(node.here("recompress", "--now", "--json"))["moved"] == 3

@@ -133,12 +133,12 @@ class IssuerKeys:
             if keys:
                 self._held = _HeldKeys(_of(oidc), keys, now)
             self._tried, self._under_way = (_of(oidc), now, fault), None
-        done.set()
         if fault:
             remedy = "see http.oidc; keys that were read before count for a day"
             structlog.get_logger("zscp").warning(
                 "keys not read", issuer=oidc.issuer, reason=fault, remedy=remedy
             )
+        done.set()  # whoever waits finds it in the log
 
 
 def _of(oidc: OidcSettings) -> tuple[str, str]:
