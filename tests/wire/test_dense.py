@@ -140,6 +140,7 @@ def _described(number: int) -> dict[str, object]:
     return {**told, "AcquisitionNumber": number}
 
 
+@pytest.mark.long  # 700 objects, stored, trained, packed anew, and encoded a second time
 @pytest.mark.corpus
 def test_the_corpus_sent_by_dcmtk_is_kept_as_small_as_promised(
     start: Starter, tmp_path: Path, record_property: Callable[[str, object], None]
