@@ -55,7 +55,7 @@ def as_received(received: Received, facts: Facts | None = None) -> Part10:
     the object is readable, nor which UIDs it lacks.
     """
     given = {} if facts is None else uids_within(received, facts).given
-    known = replace(_provenance(received), form="received", given=given)
+    known = replace(base_provenance(received), form="received", given=given)
     uids = (received.sop_class_uid, received.sop_instance_uid)
     return Part10(*uids, received.transfer_syntax, received.dataset, known, received.calling_aet)
 
@@ -82,7 +82,7 @@ def keep(
     """
     stage = rule.settled if rule else AS_RECEIVED
     parts = _parts(received) if facts.readable and refused is None else None
-    known = _provenance(received, rule.name if rule else "", facts.readable, facts.fault)
+    known = base_provenance(received, rule.name if rule else "", facts.readable, facts.fault)
     even = parts is not None and len(received.dataset) % 2 == 0 and is_even(parts)
     given = uids_within(received, facts).given
     known = replace(known, stage=fingerprint(stage), even=even, given=given)
@@ -125,7 +125,8 @@ def _parts(received: Received) -> SplitDataset | None:
         return None
 
 
-def _provenance(received: Received, rule: str = "", readable: bool = True, fault: str = "") -> Provenance:
+def base_provenance(received: Received, rule: str = "", readable: bool = True, fault: str = "") -> Provenance:
+    """What a file says of how its object came, before a form is chosen for it."""
     if received.origin is not None:
         return replace(received.origin, rule=rule, attempts=())
     return Provenance(

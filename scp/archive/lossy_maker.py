@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from scp.archive.encode import uids_within
+from scp.archive.encode import base_provenance, uids_within
 from scp.archive.package import Packer, StoredForm
 from scp.archive.records import instance_of_form, provenance_of
 from scp.archive.replacement import Change, moved
@@ -142,19 +142,11 @@ class LossyMaker:
     def _packed(
         self, received: Received, facts: Facts, copy: LossyCopy, rule: PolicyRule, stage: Stage
     ) -> StoredForm:
-        base = Provenance(
-            transfer_syntax=received.transfer_syntax,
-            sha256=received.sha256,
-            size=len(received.dataset),
-            received_at=received.received_at,
-            calling_aet=received.calling_aet,
-            called_aet=received.called_aet,
-            rule=rule.name,
-            form="",
+        base = replace(
+            base_provenance(received, rule.name),
             stage=fingerprint(stage),
             even=True,  # scp.encoding.lossy.stream_of pads what is odd
             given=uids_within(received, facts).given,
-            loss=received.loss,
         )
         framed = stage.model_copy(update={"wrap": stage.wrap or "auto"})  # as that of an image codec
         packer = Packer(received, framed, self._files.dictionaries)

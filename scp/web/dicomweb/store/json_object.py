@@ -80,7 +80,7 @@ def file_of(described: Any, bulk: Mapping[str, BulkValue]) -> SentFile:
                 spool.write(part)
     except (ZscpError, OSError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # pydicom raises whatever it stumbles over
         raise UnreadableDataset(f"its metadata is no DICOM JSON: {type(error).__name__}") from error
     uids = (str(one.get("SOPClassUID") or ""), str(one.get("SOPInstanceUID") or ""))
     return SentFile(Part10(*uids, syntax, spool.view()), spool.sha256)
