@@ -117,7 +117,10 @@ def explain(
         return explain_stored(archive, instance, again, costs)
     path = Path(what)
     if not path.is_file():
-        raise ObjectMissing(f"{what} is no SOP Instance UID that is held, and no file")
+        raise ObjectMissing(
+            f"{what} is no SOP Instance UID that is held, and no file; "
+            "`zscp trash list` has what was deleted, replaced or made lossy"
+        )
     return _would_be(archive, copied(path), aet, costs)
 
 
