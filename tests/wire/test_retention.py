@@ -90,7 +90,11 @@ def test_deleted_held_restored_and_purged_by_hand(process: Callable[..., NodePro
         (("trash", "restore", "1.2.3"), "1.2.3 is not in the trash"),
         (("delete", "1.2.3", "--reason", "x", "--yes"), "1.2.3 is not stored"),
         (("hold", "remove", "1.2.3"), "there is no such hold on 1.2.3; zscp hold list shows all"),
-        (("explain", "1.2.3"), "1.2.3 is no SOP Instance UID that is held, and no file"),
+        (
+            ("explain", "1.2.3"),
+            "1.2.3 is no SOP Instance UID that is held, and no file; "
+            "`zscp trash list` has what was deleted, replaced or made lossy",
+        ),
     ],
 )
 def test_a_uid_that_is_unknown_is_told(
