@@ -42,8 +42,9 @@ faults: setup ## let each call fail in turn, and disks fill or fail below a node
 	$(BIN)/python -m pytest -n 2 -m faults tests/faults
 
 # Of the tests on real servers and in a browser, too.
+# Here a test may take an hour, not the five minutes after which another is ended.
 long: servers ## run what repeats for minutes, with more cases, kills or bytes, what shorter tests show
-	$(MAKE) test TESTS="--cluster -m long $(TESTS)"
+	$(MAKE) test TESTS="--cluster -m long -o faulthandler_timeout=3600 $(TESTS)"
 
 # Arguments for pytest: make cluster CLUSTER="-k spool".
 CLUSTER ?=

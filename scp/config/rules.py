@@ -234,7 +234,7 @@ def _rule(name: str, *stages: dict[str, object], **match: tuple[str, ...]) -> Po
 
 # docs/decisions/0210 has the measurements that decided this.
 _AS_IT_CAME = {"form": "received", "wrap": "auto", "dictionary": True}
-_SMALLEST = {"form": ["jpegxl", "jpeg2000", "jpegls"], "keep": "smallest", "effort": 3, "dictionary": True}
+_SMALLEST = {"form": ["jpegxl", "jpeg2000", "jpegls"], "keep": "smallest", "dictionary": True}
 DEFAULT_POLICY: tuple[PolicyRule, ...] = (
     _rule(
         "JPEG",

@@ -27,6 +27,9 @@ _ENCODERS = sorted(
     reverse=True,
 )
 
+# Negative samples are stored with JPEG XL's effort 7: a peer would wait nine times as long for that.
+_EFFORTS_FOR_PEERS = {"jpegxl": 3}
+
 
 def ways_out(stored: str, received: str, accepted: Iterable[str], preference: SyntaxPreference) -> list[str]:
     """The accepted transfer syntaxes that may carry an object, best first.
@@ -110,6 +113,6 @@ def transcoding(  # noqa: PLR0913, PLR0917 - what is known of a stored dataset, 
         codec = encoder_of(target)
         if codec is None:
             raise CannotEncode(f"{wanted.keyword} is not encoded here")
-        return joined(encapsulated(plain, codec)[0])
+        return joined(encapsulated(plain, codec, _EFFORTS_FOR_PEERS.get(codec.name, 0))[0])
     except (UnreadableDataset, ValueError) as error:
         raise CannotDecode(str(error)) from error

@@ -126,8 +126,6 @@ def test_the_usual_is_taken(codec: Codec, bits: int, signed: bool, samples: int)
         16, 16, samples, bits, bits, bits - 1, signed, "RGB" if samples == 3 else "MONOCHROME2", 0, 1
     )
     frame = frame_of(form, "smooth")
-    if codec.name == "jpegxl" and signed:
-        frame = np.abs(frame // 2)  # it takes no negative ones
     assert codec.refuses(form) == ""
     assert np.array_equal(codec.decode(codec.encode(frame, form, 0), form), frame)
 

@@ -35,9 +35,8 @@ def study_of(kind: str, form: str) -> str:
 
 
 def objects_of(kind: str, form: str) -> list[Sent]:
-    """The objects of a study; JPEG XL has no negative samples, and so would not take signed ones."""
-    more = {"signed": form != "jpegxl"} if kind == "ct" else {}
-    return MAKERS[kind](study_of(kind, form), **more)
+    """The objects of a study."""
+    return MAKERS[kind](study_of(kind, form))
 
 
 @pytest.fixture(scope="module")
