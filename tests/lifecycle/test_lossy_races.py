@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from lossy_site import Site, files_of
 from lossy_stages import NEAR, SAME, lossless, opened, picture
+from wire.configured import free_claims
 
 from scp.archive.lossy_replacer import LossyReplacer
 from scp.archive.safekeeping import Safekeeping
 from scp.background.progress import Silent
-from scp.errors import DuplicateRejected, Superseded
+from scp.errors import DuplicateRejected, ObjectUnavailable, OutOfResources, Superseded
+from scp.index.sql_queue import SqlClaims
 from scp.lifecycle.reindex import add_found, reindex
 from scp.model import QueuedSend
 from scp.objects.holds import Hold
@@ -170,6 +172,38 @@ def test_what_is_to_be_sent_since_then_is_not_made_lossy(site: Any, stage: dict[
         here.archive.losses.replace(change)
     assert here.one.key == before.key
     assert len(files_of(here)) == 1
+
+
+# ---- Others have the lock of the trash ----
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(OutOfResources("busy"), 60), (ObjectUnavailable("away"), 3600)], ids=str
+)
+def test_what_only_waited_in_vain_is_tried_again_in_a_minute(
+    site: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, seconds: int
+) -> None:
+    """A lock that others have is free again soon; a store that is away is not."""
+    here = site()
+    before = here.keep(picture())
+
+    def busy(*_: Any) -> None:
+        raise error
+
+    hold, held = SqlClaims.hold, []
+
+    def noted(claims: SqlClaims, uids: Any, until: datetime) -> None:
+        held.append((until - datetime.now(UTC)).total_seconds())
+        hold(claims, uids, until)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Safekeeping, "replacing", busy)
+        patched.setattr(SqlClaims, "hold", noted)
+        assert here.carry_out() == 0
+    assert here.one.key == before.key
+    assert [seconds / 2 < one <= seconds for one in held] == [True]
+    free_claims(here.archive.index)
+    assert here.carry_out() == 1
 
 
 # ---- Sent again ----
