@@ -219,6 +219,8 @@ def purge(  # noqa: PLR0913, PLR0917 - what the command line takes
     from scp.lifecycle.selection import OfPatient
     from scp.objects.trashed import GONE
 
+    if originals and not now:
+        raise typer.BadParameter("--originals goes with --now")
     with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
         deletion.resume()
         among = None

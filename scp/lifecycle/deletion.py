@@ -221,7 +221,7 @@ class Deletion:
         if replace and held is not None and held.received_sha256 != one.received_sha256:
             self.delete([held], "replaced by what was restored from the trash")
         with self.trash.lock():
-            holds = self.holds.all()
+            holds = self.holds.all() if one.lossy_copy else []
             if is_kept(holds, one) and not any(hold.covers(one.uids) for hold in holds):
                 raise DuplicateRejected(
                     f"{one.sop_instance_uid} is in the trash under the legal hold on its lossy copy "
