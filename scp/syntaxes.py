@@ -126,6 +126,12 @@ TABLE: tuple[TransferSyntax, ...] = (
     TransferSyntax(_JPEG + "205", "JPIPHTJ2KReferencedDeflate", _REFERENCED, deflated=True),
 )
 _NOT_ENCAPSULATED = {row.uid for row in TABLE if row.content in (_NATIVE, _REFERENCED)}
+# What came in these has lost something, whatever its header says: DCT rounds, and so do codecs of video.
+ALWAYS_LOSSY = tuple(
+    row.uid
+    for row in TABLE
+    if row.content is _VIDEO or row.uid in (JPEG_BASELINE, JPEG_EXTENDED, JPEGXL_RECOMPRESSION)
+)
 BY_UID: dict[str, TransferSyntax] = {row.uid: row for row in TABLE}
 BY_KEYWORD: dict[str, TransferSyntax] = {row.keyword: row for row in TABLE}
 BY_FORM: dict[str, TransferSyntax] = {row.form: row for row in TABLE if row.form}

@@ -45,6 +45,12 @@ def is_under_hold(holds: Iterable[Hold], one: Instance) -> bool:
     return any(hold.covers(keys) for hold in holds)
 
 
+def is_kept(holds: Iterable[Hold], one: Trashed) -> bool:
+    """Whether any hold is on an object in the trash, or on the lossy copy that a stage kept in its place."""
+    names = (one.uids, {**one.uids, "IMAGE": one.lossy_copy}) if one.lossy_copy else (one.uids,)
+    return any(hold.covers(keys) for hold in holds for keys in names)
+
+
 def trashed(one: Instance, reason: str, at: float, lossy_copy: str = "") -> Trashed:
     """An object as the trash lists it; ``at`` is in seconds since 1970.
 

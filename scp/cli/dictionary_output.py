@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydicom.uid import UID
 from rich.table import Table
 
-from scp.cli.output import as_json, percent, show, size
+from scp.cli.output import as_json, percent, show, show_rows, size
 from scp.lifecycle.dictionary_use import HeldDictionary
 from scp.lifecycle.training import Trained
 from scp.objects.names import DictionaryName
@@ -28,7 +28,7 @@ def trained(results: list[Trained], json_wanted: bool) -> None:
         saves = size(one.saves) if one.entry else ""
         name = _name(one.sop_class_uid)
         table.add_row(name, str(one.objects), size(one.stored_size), *shares, saves, outcome)
-    show(table)
+    show_rows(table, "There are no objects to train a dictionary from.")
     if any(one.entry for one in results):
         show(
             "New objects use them where their rule says dictionary = true, which the default policy does. "
@@ -60,7 +60,7 @@ def listing(rows: Sequence[HeldDictionary], unknown: int, json_wanted: bool) -> 
         entry, used = one.entry, "yes" if one.newest else "no"
         name, needed = _name(entry.sop_class_uid), f"{one.use.instances} ({size(one.use.stored_size)})"
         table.add_row(name, str(entry.version), str(entry.id), size(one.size), used, needed, entry.key)
-    show(table)
+    show_rows(table, "No dictionary is stored yet; a node trains one where that makes objects smaller.")
     if unknown:
         show(f"Of {unknown} objects, stored by an earlier version, only the files say what they need.")
     for one in rows:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from scp.cli.output import as_json, number, show, size
+from scp.cli.output import as_json, number, show, show_rows, size
 from scp.lifecycle.rotation import Rotated
 from scp.node.encryption import KeyState
 
@@ -34,7 +34,7 @@ def listing(states: Sequence[KeyState], json_wanted: bool) -> None:
     for one in states:
         key = one.key_id or "none"
         table.add_row(one.store, key, str(one.files), str(one.set_aside), _TOLD[one.state])
-    show(table)
+    show_rows(table, "No files are stored, and no key is configured.")
     if any(one.set_aside and one.state in {"older", "none"} for one in states):
         show("What is set aside (the trash, damaged files that were kept) is not encrypted anew.")
 

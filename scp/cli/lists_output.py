@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from scp.cli.output import as_json, number, show, size, terminal
+from scp.cli.output import as_json, number, show_rows, size, terminal
 from scp.identity import Claimant, Conflict
 from scp.syntaxes import lookup
 
@@ -33,8 +33,10 @@ def conflicts(found: Sequence[Conflict], json_wanted: bool) -> None:
         for position, claimant in enumerate(one.claimants):
             first = (str(one.kind), one.uid) if position == 0 else ("", "")
             table.add_row(*first, *_claimant(claimant))
-    count = number(len(found), "conflict")
-    show(table, f"{count}. Each object is kept as what it says it is; see docs/conflicts.md.")
+    show_rows(table, "No objects contradict each other in whose they are.")
+    if found:
+        count = number(len(found), "conflict")
+        terminal().print(f"{count}. Each object is kept as what it says it is; see docs/conflicts.md.")
 
 
 def _claimant(of: Claimant) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def damaged(found: Sequence[DamagedObject], limit: int, json_wanted: bool) -> No
         checked = _moment(one.checked) if one.checked else "never"
         received = (one.calling_aet, _moment(one.received_at), one.form)
         table.add_row(*received, checked, one.fault, one.key, one.sop_instance_uid)
-    terminal().print(table)
+    show_rows(table, "No file is known to be damaged or missing.")
     _tell_limit(len(found), limit, "first")
 
 
@@ -70,7 +72,7 @@ def refused(found: Sequence[RefusedObject], limit: int, json_wanted: bool) -> No
         kept = f"{one.form}: {lookup(one.transfer_syntax).keyword}"
         columns = (one.calling_aet, _moment(one.received_at), kept, one.refused, one.reason)
         table.add_row(*columns, one.study_instance_uid, one.sop_instance_uid)
-    terminal().print(table)
+    show_rows(table, "Nothing is refused of any object.")
     _tell_limit(len(found), limit, "newest")
     if found:
         terminal().print("They are tried again by: recompress --now --match SOPInstanceUID=…")
@@ -91,7 +93,7 @@ def unreadable(found: Sequence[UnreadableObject], limit: int, json_wanted: bool)
         announced = lookup(one.transfer_syntax).keyword
         told = (one.calling_aet, _moment(one.received_at), announced, one.fault)
         table.add_row(*told, one.study_instance_uid, one.sop_instance_uid)
-    terminal().print(table)
+    show_rows(table, "All objects can be read in their transfer syntaxes.")
     _tell_limit(len(found), limit, "newest")
 
 
@@ -105,7 +107,7 @@ def commitments(outstanding: Sequence[OutstandingCommitment], json_wanted: bool)
         following = "under way" if one.next_attempt is None else _moment(one.next_attempt)
         figures = (str(one.instances), _moment(one.received_at), str(one.attempts), following)
         table.add_row(one.calling_aet, *figures, one.fault, one.transaction_uid)
-    terminal().print(table)
+    show_rows(table, "No storage commitment is outstanding.")
 
 
 def send_queue(sums: Sequence[SendSum], json_wanted: bool) -> None:
@@ -120,7 +122,7 @@ def send_queue(sums: Sequence[SendSum], json_wanted: bool) -> None:
             following = _moment(one.next_attempt)
         figures = (str(one.objects), size(one.bytes), _moment(one.queued_at), str(one.attempts))
         table.add_row(one.destination, one.rule, *figures, following, one.fault)
-    terminal().print(table)
+    show_rows(table, "Nothing is to be sent.")
 
 
 def _moment(moment: datetime) -> str:

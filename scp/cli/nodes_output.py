@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from scp.cli.output import as_json, number, show, size
+from scp.cli.output import as_json, number, show, show_rows, size
 from scp.index.nodes import KnownNode, state_of
 
 
@@ -22,7 +22,7 @@ def listing(known: Sequence[KnownNode], json_wanted: bool) -> None:
         held = str(one.associations) if one.state == "lives" else ""
         told = (one.name, one.id, one.address, f"{one.state}, {one.age_seconds:.0f} s ago", one.version)
         table.add_row(*told, one.fingerprint, held, size(one.pending))
-    show(table)
+    show_rows(table, "No node has started yet.")
     if len({one.report.fingerprint for one in known if one.lives}) > 1:
         show("These nodes run different configurations.")
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from scp.archive.statistics import Statistics
-from scp.cli.output import as_json, number, percent, size, tell_faults, terminal
+from scp.cli.output import as_json, number, percent, show_rows, size, tell_faults, terminal
 from scp.lifecycle.sending import AskedToSend
 from scp.lifecycle.transfer import Exported, Imported
 from scp.model import Instance
@@ -51,7 +51,7 @@ def listing(level: str, rows: Sequence[Mapping[str, Any]], limit: int, json_want
     table = Table(*columns)
     for row in shown:
         table.add_row(*(str(row.get(column, "")) for column in columns))
-    terminal().print(table)
+    show_rows(table, "Nothing that is stored matches.")
     if len(rows) > len(shown):
         terminal().print(f"Only the first {limit}; --limit 0 shows all, --match narrows.")
 

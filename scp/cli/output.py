@@ -15,6 +15,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from rich.text import Text
 
 from scp.background.progress import Progress
@@ -61,6 +62,11 @@ def show(*what: Any) -> None:
     """Tables and lines on standard output."""
     for one in what:
         terminal().print(one)
+
+
+def show_rows(table: Table, none: str) -> None:
+    """A table on standard output or, where it has no rows, a sentence that says so."""
+    show(table if table.row_count else none)
 
 
 class _LoggedProgress:

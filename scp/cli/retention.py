@@ -42,6 +42,9 @@ UidArgument = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is logged and kept.")]
 NowOption = Annotated[bool, typer.Option("--now", help="Purge at once: the objects cannot be restored.")]
+TrashArgument = typer.Argument(
+    metavar="UID", help="UID of a study or instance, or the id that trash list shows."
+)
 LevelOption = Annotated[str, typer.Option(help="patient, study, series or image.")]
 
 
@@ -78,10 +81,10 @@ def delete(  # noqa: PLR0913, PLR0917 - what the command line takes
         with deleting(archive, settings) as deletion:
             deletion.resume()
             removal = deletion.delete(wanted, f"by hand: {reason}")
-            if now:
-                gone = set(removal.keys)
-                deletion.purge_entries(one for one in deletion.trash.entries() if one.key in gone)
-    report.removed(removal, now, json)
+            entries = deletion.trash.entries() if now else []
+            deletion.purge_entries(one for one in entries if one.key in removal.keys)
+            originals = sum(1 for one in entries if one.lossy_copy in removal.deleted)
+    report.removed(removal, now, originals, json)
     if removal.held or removal.left or not wanted:
         raise typer.Exit(DATA)
 
@@ -166,10 +169,7 @@ def list_trash(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 @trash.command()
 def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
-    uid: Annotated[
-        str,
-        typer.Argument(metavar="UID", help="UID of a study or instance, or the id that trash list shows."),
-    ],
+    uid: Annotated[str, TrashArgument],
     replace: Annotated[
         bool, typer.Option("--replace", help="Put the stored object with other content into the trash.")
     ] = False,
@@ -197,19 +197,43 @@ def restore(  # noqa: PLR0913, PLR0917 - what the command line takes
 
 
 @trash.command()
-def purge(
-    now: Annotated[bool, typer.Option("--now", help="All of it, whatever its age.")] = False,
+def purge(  # noqa: PLR0913, PLR0917 - what the command line takes
+    uid: Annotated[str | None, TrashArgument] = None,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now", help="Whatever its age; originals of lossy copies only if UID or --originals names them."
+        ),
+    ] = False,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="With --now: originals of lossy copies, too.")
+    ] = False,
+    patient_id: PatientOption = None,
+    issuer: IssuerOption = None,
+    all_patients: AllPatientsOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Remove for good what has lain in the trash for storage.trash; originals, for storage.originals."""
     from scp.cli import retention_output as report
+    from scp.lifecycle.selection import OfPatient
+    from scp.objects.trashed import GONE
 
+    if originals and not now:
+        raise typer.BadParameter("--originals goes with --now")
     with opened(config, works=True) as (archive, settings), deleting(archive, settings) as deletion:
         deletion.resume()
+        among = None
+        if uid:
+            with naming_patients():
+                of = OfPatient(patient_id, issuer, all_patients)
+                among = of.in_trash(deletion.trash.entries(GONE), uid)
         at, storage = time.time(), settings.storage
-        gone = deletion.purge(at) if now else deletion.purge(at - storage.trash, at - storage.originals)
-    report.purged(gone, json)
+        before = at if now else at - storage.trash
+        of_originals = at if now and (uid or originals) else at - storage.originals
+        gone = deletion.purge(before, of_originals, among)
+        left = deletion.trash.entries(GONE) if now and of_originals < before else []
+    report.purged(gone, sum(1 for one in left if one.lossy_copy), json)
 
 
 def _wanted(archive: Archive, uid: str | None, match: list[str] | None, level: str) -> list[Instance]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from scp.cli.output import as_json, number, show, size
+from scp.cli.output import as_json, number, show, show_rows, size
 from scp.lifecycle.deletion import Removal
 from scp.lifecycle.retention import RetentionPlan
 from scp.lifecycle.retention_schedule import DAYS_AHEAD
@@ -45,11 +45,14 @@ def doomed(instances: Sequence[Instance], json_wanted: bool) -> None:
     table = Table("study", "patient", "objects", "stored")
     for (study, patient), own in studies.items():
         table.add_row(study, patient, str(len(own)), size(sum(own)))
-    show(table)
+    show_rows(table, "Nothing would be deleted.")
 
 
-def removed(removal: Removal, purged: bool, json_wanted: bool) -> None:
-    """What a deletion came to, which may have ``purged`` the objects at once."""
+def removed(removal: Removal, purged: bool, originals: int, json_wanted: bool) -> None:
+    """What a deletion came to, which may have ``purged`` the objects at once.
+
+    ``originals`` are those of lossy copies among them, which still lie in the trash.
+    """
     if json_wanted:
         as_json(asdict(removal))
         return
@@ -57,6 +60,9 @@ def removed(removal: Removal, purged: bool, json_wanted: bool) -> None:
     show(f"{count} deleted for good" if purged else f"{count} moved to the trash")
     if removal.held:
         show(f"{number(len(removal.held), 'object')} under a hold not deleted; see zscp hold list")
+    if originals:
+        stay = number(originals, "original")
+        show(f"{stay} of lossy copies still in the trash: zscp trash purge UID --now removes what UID names")
     if removal.left:
         left = number(len(removal.left), "object")
         show(f"{left} not deleted, being worked on or unreadable; try again, or zscp verify")
@@ -73,7 +79,7 @@ def holds(found: Sequence[Hold], json_wanted: bool) -> None:
         if one.issuer:
             patient += f" ({one.issuer})"
         table.add_row(one.level.lower(), one.uid, patient, _moment(one.since), one.reason)
-    show(table)
+    show_rows(table, "There are no legal holds.")
 
 
 def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
@@ -85,7 +91,7 @@ def trash(found: Sequence[Trashed], json_wanted: bool) -> None:
     for one in found:
         uids = (one.study_instance_uid, one.sop_instance_uid)
         table.add_row(_moment(one.at), *uids, size(one.size), one.reason, one.id)
-    show(table)
+    show_rows(table, "The trash is empty.")
 
 
 def restored(found: Sequence[Trashed], json_wanted: bool) -> None:
@@ -96,12 +102,15 @@ def restored(found: Sequence[Trashed], json_wanted: bool) -> None:
         show(f"{number(len(found), 'object')} restored")
 
 
-def purged(found: Sequence[Trashed], json_wanted: bool) -> None:
-    """What was removed from the trash for good."""
+def purged(found: Sequence[Trashed], originals: int, json_wanted: bool) -> None:
+    """What was removed from the trash for good; so many ``originals`` of lossy copies were left in it."""
     if json_wanted:
         as_json([_trashed(one) for one in found])
-    else:
-        show(f"{number(len(found), 'object')} removed from the trash")
+        return
+    show(f"{number(len(found), 'object')} removed from the trash")
+    if originals:
+        stay = number(originals, "original")
+        show(f"{stay} of lossy copies left until their time: --originals removes them, too")
 
 
 def _trashed(one: Trashed) -> dict[str, object]:
@@ -135,4 +144,5 @@ def plan(found: RetentionPlan, json_wanted: bool) -> None:
         own = [one for one in found.studies if one.rule == rule]
         objects, stored = sum(one.instances for one in own), sum(one.size for one in own)
         table.add_row(rule, str(len(own)), str(objects), size(stored))
-    show(table, f"Holds keep back {number(found.held, 'object')}.")
+    show_rows(table, "No rule of retention lets anything go now.")
+    show(f"Holds keep back {number(found.held, 'object')}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from scp.cli.output import as_json, show, terminal
+from scp.cli.output import as_json, show, show_rows, terminal
 from scp.config.credentials import credentials_of
 from scp.config.ports import PortChoice, ports
 from scp.config.settings import Settings
@@ -57,8 +57,8 @@ def audit(found: AuditTail, json_wanted: bool) -> None:
         event = f"{one.event}: {one.kind}" if one.kind else one.event
         outcome = "failed" if one.failed else ""
         table.add_row(one.at, event, outcome, "\n".join(one.who), "\n".join(one.about), one.why)
-    if found.lines:
-        show(table)
+    if found.lines or not found.unread:
+        show_rows(table, "The audit trail has no messages.")
     if found.unread:
         show(f"{found.to or 'audit.to'}: {found.unread}.")
 

@@ -108,7 +108,7 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     if json_wanted:
         as_json(done)
         return
-    if not any((done.encoded, done.packed, done.moved, done.no_gain, done.cannot, done.left)):
+    if not any((done.settled, done.encoded, done.packed, done.moved, done.no_gain, done.cannot, done.left)):
         terminal().print(_NOTHING)
         return
     anew = f", {done.packed} packed anew" if done.packed else ""
@@ -118,6 +118,7 @@ def recompressed(done: Recompressed, json_wanted: bool) -> None:
     if done.lossy:
         told.append(f"{done.lossy} of them with loss: the originals are in the trash")
     for count, meaning in (
+        (done.settled, "encoded that were pending"),
         (done.moved, "moved to another store"),
         (done.no_gain, "stay as they are: no gain"),
         (done.cannot, "cannot take the form"),

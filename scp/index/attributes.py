@@ -169,6 +169,7 @@ HELD: tuple[Attribute, ...] = (
     Attribute("IMAGE", "BitsAllocated", "US"),
     Attribute("IMAGE", "BitsStored", "US"),
     Attribute("IMAGE", "PixelRepresentation", "US"),
+    Attribute("IMAGE", "LossyImageCompression", "CS"),
     Attribute("IMAGE", "WindowCenter", "DS", several=True),
     Attribute("IMAGE", "WindowWidth", "DS", several=True),
     Attribute("IMAGE", "SliceThickness", "DS"),
@@ -200,6 +201,9 @@ COMPUTED: tuple[Computed, ...] = (
 KEYWORDS = tuple(row.keyword for row in HELD)
 HELD_BY_KEYWORD: Mapping[str, Attribute] = {row.keyword: row for row in HELD}
 COMPUTED_BY_KEYWORD: Mapping[str, Computed] = {row.keyword: row for row in COMPUTED}
+# Rows that an earlier version recorded lack this one (migration 0021): a rule reads their files.
+LOSSY = "LossyImageCompression"
+RULED_BY: Mapping[str, Attribute] = {row.keyword: row for row in HELD if row.keyword != LOSSY}
 HELD_BY_LEVEL: Mapping[str, tuple[Attribute, ...]] = {
     level: tuple(row for row in HELD if row.level == level) for level in LEVELS
 }

@@ -11,7 +11,7 @@ from scp.index import sequences
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
 from scp.index.index import RANK, Ranks
 from scp.index.keys import VALUES
-from scp.index.matching import Condition
+from scp.index.matching import Condition, text_of
 from scp.index.schema import TABLES
 from scp.model import LEVELS, UNIQUE_KEYS, Query
 
@@ -61,7 +61,7 @@ def answers(query: Query, tables: Tables, seen: Seen) -> Iterator[ColumnElement[
     for keyword in dict.fromkeys(keywords):
         held, computed = HELD_BY_KEYWORD.get(keyword), COMPUTED_BY_KEYWORD.get(keyword)
         if held is not None and held.level in tables:
-            yield holding(held, tables).c[held.column].label(keyword)
+            yield text_of(held, holding(held, tables)).label(keyword)
         elif held is not None and lifted(held, query.level) and keyword not in _UNIQUE:
             yield _lifted(held, query.level, tables, seen).label(keyword)
         elif computed is not None and computed.level in tables:
@@ -82,7 +82,7 @@ def _lifted(attribute: Attribute, level: str, tables: Tables, seen: Seen) -> Col
     """The value of the first entity below that has one; for sequences, the values of all."""
     aliases, tie = below(level, attribute.level, tables)
     table = aliases[attribute.level]
-    column = table.c[attribute.column]
+    column = text_of(attribute, table)
     values_ = select(column.label("value")).where(tie, column != "", *seen(attribute.level, aliases))
     if attribute.vr == "SQ":
         return _gathering(values_, tables[level], sequences.BETWEEN)

@@ -14,14 +14,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, literal, or_, true
+from sqlalchemy import ColumnElement, FromClause, and_, case, literal, or_, true
 
 from scp.errors import QueryError
-from scp.index.attributes import Attribute
+from scp.index.attributes import LOSSY, Attribute
 from scp.index.dialect import AnyValueLike
 from scp.index.keys import BOUNDED, VALUES, always, bounded, fold, integer, name_group, period, storable
 from scp.index.wildcards import ESCAPE, like
 from scp.model import QueryKey
+from scp.syntaxes import ALWAYS_LOSSY
 
 # SQLite allows 32 766 parameters in a statement, enough for three such lists of UIDs (study, series and
 # instance), and conditions nested 1000 deep; each further pattern adds one level.
@@ -111,6 +112,8 @@ def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Conditi
     if not listed:
         return None
     columns: list[Text] = [table.c[name] for name in attribute.key_columns]
+    if attribute.keyword == LOSSY:
+        columns = [text_of(attribute, table)]
     if attribute.vr == "UI":
         return columns[0].in_(listed)  # no wildcards (C.2.2.2.1): * and ? are literal, as in held values
     if attribute.vr == "IS":
@@ -120,6 +123,18 @@ def condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Conditi
     if attribute.vr == "PN":
         return or_(*(_name(key.keyword, columns, value, attribute.several) for value in listed))
     return or_(*(_text(columns[0], value, attribute) for value in listed))
+
+
+def text_of(attribute: Attribute, table: FromClause) -> Text:
+    """What is answered for an attribute of the rows of ``table``: what the object says.
+
+    An object that lost something says so, even where its header does not, or an earlier version recorded it.
+    """
+    column = table.c[attribute.column]
+    if attribute.keyword != LOSSY:
+        return column
+    lost = table.c.received_transfer_syntax.in_(ALWAYS_LOSSY) | (table.c.lossy_of != "")
+    return case((lost, literal("01")), else_=column)
 
 
 def combined(date: QueryKey, time: QueryKey, columns: tuple[Text, Text]) -> Condition:

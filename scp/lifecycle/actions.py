@@ -19,18 +19,19 @@ from scp.audit.studies import StudyCounts
 from scp.audit.trail import NO_TRAIL, AuditTrail
 from scp.background.progress import Progress, Silent
 from scp.config.settings import Settings
-from scp.errors import ObjectMissing, SeveralPatients
+from scp.errors import ObjectMissing
 from scp.lifecycle.auditing import DeletionAudit
 from scp.lifecycle.deletion import Deletion, Removal
 from scp.lifecycle.loss_audit import LossAudit
 from scp.lifecycle.recompress import Recompressed, recompress
+from scp.lifecycle.selection import OfPatient
 from scp.lifecycle.sending import AskedToSend, send
 from scp.lifecycle.transfer import plain_file, zipped
 from scp.lifecycle.verify import Verified, verify
 from scp.model import Instance
 from scp.objects.holds import Hold
 from scp.objects.stores import places
-from scp.objects.trashed import Trashed
+from scp.objects.trashed import GONE, Trashed
 from scp.spool import Buffer
 
 _SILENT = Silent()
@@ -136,17 +137,9 @@ class ObjectActions:
         """
         deletion = self._deletion(who)
         deletion.resume()
-        entries = [
-            one
-            for one in _latest(deletion.trash.entries(), uid)
-            if patient[0] in (None, one.identity.patient_id)
-            and patient[1] in (None, one.identity.issuer_of_patient_id)
-        ]
-        if not entries:
-            raise ObjectMissing(f"{uid} is not in the trash")
-        if len({one.identity[2:] for one in entries}) > 1 and not all_patients:
-            raise SeveralPatients(f"in the trash, {uid} is of several patients")
-        return entries
+        found = OfPatient(*patient, all_patients).in_trash(deletion.trash.entries(GONE), uid)
+        # Of each object the one that went to the trash last.
+        return list({one.identity: one for one in found}.values())
 
     def restore(self, entries: Iterable[Trashed], who: Who, replace: bool = False) -> Iterator[Trashed]:
         """Bring objects back as they were, each before the next entry is taken.
@@ -189,9 +182,3 @@ class ObjectActions:
             raise ObjectMissing(f"there is no such hold on {uid}; zscp hold list shows all")
         deletion.remove_holds(found)
         return found
-
-
-def _latest(entries: Iterable[Trashed], uid: str) -> list[Trashed]:
-    """Of each object the one that went to the trash last."""
-    named = [one for one in entries if uid in {one.sop_instance_uid, one.study_instance_uid, one.id}]
-    return list({one.identity: one for one in named if one.state == "gone"}.values())

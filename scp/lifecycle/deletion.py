@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from scp.archive.archive import Archive
-from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping, is_under_hold, trashed
+from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping, is_kept, is_under_hold, trashed
 from scp.background.alone import alone
 from scp.errors import (
     DuplicateRejected,
@@ -28,6 +28,7 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.auditing import DeletionAudit, Done
+from scp.lifecycle.settling import settle
 from scp.lifecycle.undo_loss import undo_loss
 from scp.model import Instance, Query, QueryKey
 from scp.objects.bucket import Bucket
@@ -87,7 +88,7 @@ class Deletion:
     def _delete(self, batch: list[Instance], reason: str, done: Done) -> Removal:
         wanted = {one.identity for one in batch}
         for instance in batch:
-            self._settle(instance)
+            settle(self._archive, instance)  # one in the landing log has no file of its own
         now = time.time()
         lease = Lease.begin(self._owner)
         # Claimed, so that no stage replaces the file of an object that is being deleted.
@@ -110,19 +111,6 @@ class Deletion:
         key = QueryKey("StudyInstanceUID", "UI", study)
         named = self._archive.instances(Query("STUDY", "STUDY", (key,))) if study else []
         return any((one.patient_id, one.issuer_of_patient_id) == (patient_id, issuer) for one in named)
-
-    def _settle(self, instance: Instance) -> None:
-        """Encode an object that is pending: one in the landing log has no file of its own.
-
-        Another node uploads it first, where it is in that one's landing log.
-        """
-        current = self._archive.current(instance.identity)
-        if current is not None and current.pending:
-            # An error, even a lack of room, keeps no other object back: this one stays pending, and is left.
-            with alone("cannot be encoded", through=(), sop_instance=instance.sop_instance_uid):
-                current = self._archive.elsewhere.brought(current)
-                if current.pending:
-                    self._archive.replace([self._archive.encode(current)])
 
     def _finish(self, begun: list[Trashed], rows: Iterable[Trashed]) -> list[Trashed]:
         """Remove the ``rows``, then the files of all; returns those that went (see :meth:`_stays`)."""
@@ -215,7 +203,8 @@ class Deletion:
 
         With ``replace``, other content that was received since then goes to the trash instead; so does the
         lossy copy of an original. Where the same content was received again, the object is back already.
-        Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays.
+        Raises ObjectMissing, ObjectDamaged, and DuplicateRejected where other content is held and stays, or
+        where only a hold on its lossy copy keeps an original, which nothing would keep outside the trash.
         """
         back: list[Trashed] = []
         try:
@@ -232,6 +221,12 @@ class Deletion:
         if replace and held is not None and held.received_sha256 != one.received_sha256:
             self.delete([held], "replaced by what was restored from the trash")
         with self.trash.lock():
+            holds = self.holds.all() if one.lossy_copy else []
+            if is_kept(holds, one) and not any(hold.covers(one.uids) for hold in holds):
+                raise DuplicateRejected(
+                    f"{one.sop_instance_uid} is in the trash under the legal hold on its lossy copy "
+                    f"{one.lossy_copy}; hold it, too, with zscp hold add, and restore it then"
+                )
             held = self._archive.current(one.identity)
             if held is not None and held.key != one.key and held.received_sha256 == one.received_sha256:
                 self._archive.verify(held)
@@ -278,23 +273,29 @@ class Deletion:
             self.holds.remove([one])
             self._audit.hold_removed(one)
 
-    def purge(self, before: float, originals_before: float | None = None) -> list[Trashed]:
+    def purge(
+        self, before: float, originals_before: float, among: Iterable[Trashed] | None = None
+    ) -> list[Trashed]:
         """Remove for good what went to the trash until ``before``, in seconds since 1970.
 
-        Originals of lossy copies have a time of their own, where that is given.
+        Originals of lossy copies have a time of their own. ``among`` are those that are meant; None: all.
         """
-        of_originals = before if originals_before is None else originals_before
-        found = self.trash.entries(GONE, max(before, of_originals))
+        found = self.trash.entries(GONE, max(before, originals_before)) if among is None else among
         return self.purge_entries(
-            one for one in found if one.at <= (of_originals if one.lossy_copy else before)
+            one for one in found if one.at <= (originals_before if one.lossy_copy else before)
         )
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
-        """Remove entries for good, but for those not fully deleted yet, or under a hold by now."""
+        """Remove entries for good, but for those not fully deleted yet, or under a hold by now.
+
+        A hold on a lossy copy holds its original, too.
+        """
         log, holds = structlog.get_logger("zscp"), self.holds.all()
         gone = (one for one in entries if one.state == "gone")
-        old = [one for one in gone if not any(hold.covers(one.uids) for hold in holds)]
+        old = [one for one in gone if not is_kept(holds, one)]
         with self.trash.lock() if old else nullcontext():
+            holds = self.holds.all() if old else []  # a hold may have come before the lock
+            old = [one for one in old if not is_kept(holds, one)]
             for one in old:
                 self.trash.drop(one)
                 log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)

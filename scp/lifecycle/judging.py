@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import sqrt
 
 from scp.config.rules import PolicyRule, RetentionRule
-from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.attributes import RULED_BY
 from scp.index.fact_sums import FactSum, SumKeys
 from scp.index.index import PolicyRow
 from scp.lifecycle.planning import Planner
@@ -70,7 +70,7 @@ def sum_keys(rules: Iterable[RuleSet], now: float, policy: str = "") -> SumKeys:
     sizes = (text for rule in all_rules for text in rule.match.get("size", ()))
     spans, idle = _spans(sets)
     return SumKeys(
-        tuple(key for key in asked if key in HELD_BY_KEYWORD),
+        tuple(key for key in asked if key in RULED_BY),
         "transfer_syntax" in asked,
         "calling_aet" in asked,
         tuple(sorted({float(text.lstrip("<>=")) for text in sizes})),
@@ -145,7 +145,7 @@ class Judge:
 
     def _retention(self, one: FactSum) -> tuple[str, int, bool]:
         rules, facts = self._rules.retention, _facts(one)
-        sure = all(key in HELD_BY_KEYWORD or key in _OWN for rule in rules for key in rule.match)
+        sure = all(key in RULED_BY or key in _OWN for rule in rules for key in rule.match)
         rule = choose(rules, facts)
         if rule is None:
             return "", NEVER, sure

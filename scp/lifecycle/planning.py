@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from scp.background.alone import alone
 from scp.config.rules import PolicyRule
 from scp.errors import ObjectRefused, OutOfResources
-from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.attributes import RULED_BY
 from scp.index.index import PolicyRow
 from scp.model import Facts, Instance
 from scp.policy.rules import choose, matches
@@ -47,11 +47,11 @@ class Planner:
         self._policy, self._newest = tuple(policy), newest
         asked = dict.fromkeys(key for rule in self._policy for key in rule.match)
         self._keys = tuple(asked)
-        self.keywords = tuple(dict.fromkeys((*more, *(key for key in asked if key in HELD_BY_KEYWORD))))
+        self.keywords = tuple(dict.fromkeys((*more, *(key for key in asked if key in RULED_BY))))
         self.lacked: list[str] = []
         self._remembered: dict[tuple[str, ...], PolicyRule | None] = {}
         self._known = {
-            rule.name: all(key in _OWN or key in HELD_BY_KEYWORD for key in rule.match) for rule in policy
+            rule.name: all(key in _OWN or key in RULED_BY for key in rule.match) for rule in policy
         }
 
     def rule(self, standing: PolicyRow, read: ReadFacts) -> PolicyRule | None:
@@ -111,5 +111,5 @@ def _facts(standing: PolicyRow) -> Facts:
 
 def _what_is_known(rule: PolicyRule) -> PolicyRule:
     """The part of a rule that the index can answer."""
-    match = {key: wanted for key, wanted in rule.match.items() if key in _OWN or key in HELD_BY_KEYWORD}
+    match = {key: wanted for key, wanted in rule.match.items() if key in _OWN or key in RULED_BY}
     return rule.model_copy(update={"match": match})

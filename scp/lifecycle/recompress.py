@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -18,6 +18,7 @@ from scp.background.progress import Progress
 from scp.index.index import PolicyRow
 from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
 from scp.lifecycle.planning import Planner
+from scp.lifecycle.settling import settle
 from scp.lifecycle.stages import Stages
 from scp.model import Instance
 from scp.policy.stages import fingerprint
@@ -32,6 +33,8 @@ _PATIENCE_SECONDS, _LOOK_SECONDS = 60.0, 1.0
 @dataclass(slots=True)
 class Recompressed:
     """How many objects got a new form, were packed anew, or moved as they are, and how many stay.
+
+    ``settled`` were pending, and got the form that they would have got without waiting.
 
     Bytes ``before`` and ``after`` are those of objects with a new file; ``seconds`` are those of cores.
 
@@ -49,6 +52,7 @@ class Recompressed:
     after: int = 0
     seconds: float = 0.0
     lossy: int = 0
+    settled: int = 0
 
 
 def recompress(
@@ -59,7 +63,7 @@ def recompress(
     again: bool = False,
     audit: LossAudit = NOT_AUDITED,
 ) -> Recompressed:
-    """Carry out what is due at ``now``, of some instances or, without any, of all.
+    """Carry out what is due at ``now``, of some instances or, without any, of all; what is pending, first.
 
     With ``again``, operations that were refused for those instances are tried again
     (:mod:`scp.archive.refusal`), and so are stages that could only keep an instance as it was: a limit may
@@ -71,12 +75,13 @@ def recompress(
     done = Recompressed()
     if again:
         _let_try(archive, named or ())
-    progress.total(sum(1 for _ in _due(archive, named, now)))
     busy: list[Instance] = []
     owner = f"recompress/{os.getpid()}/{secrets.token_hex(4)}"
     with ThreadPoolExecutor(os.cpu_count() or 1, "recompress", initializer=yield_to_others) as pool:
         stages = Stages(archive, owner, pool, now, audit=audit)
         try:
+            _settle_pending(archive, named, pool, done)
+            progress.total(sum(1 for _ in _due(archive, named, now)))
             _carry_out(stages, _due(archive, named, now), done, busy, progress)
             until = time.monotonic() + _PATIENCE_SECONDS
             while busy and time.monotonic() < until:
@@ -87,6 +92,23 @@ def recompress(
         finally:
             stages.stop()
     return done
+
+
+def _settle_pending(
+    archive: Archive, named: list[Instance] | None, pool: Executor, done: Recompressed
+) -> None:
+    """Encode what the node has yet to encode: before that no stage is due for it, and it would be missed.
+
+    What a process may have died of is left to the node, which tries it alone.
+    """
+    if named is None:
+        pending = archive.pending(archive.count_pending().instances)
+    else:
+        pending = [one for one in named if one.pending]
+    tried = [one for one in pending if not archive.trials.is_suspect(one)]
+    after = list(pool.map(lambda one: settle(archive, one), tried))
+    done.settled = sum(1 for one in after if one is None or not one.pending)
+    done.left += len(pending) - done.settled
 
 
 def _let_try(archive: Archive, instances: Sequence[Instance]) -> None:

@@ -16,7 +16,7 @@ from scp.background.back_off import BackOff
 from scp.background.loop import Task
 from scp.config.rules import RetentionRule
 from scp.config.settings import Settings
-from scp.index.attributes import HELD_BY_KEYWORD
+from scp.index.attributes import RULED_BY
 from scp.index.history import RetentionRow
 from scp.index.index import PolicyRow
 from scp.lifecycle.auditing import by_itself
@@ -144,12 +144,12 @@ class Retention(Task):
 
     def _keywords(self) -> tuple[str, ...]:
         asked = dict.fromkeys(key for rule in self._settings().retention for key in rule.match)
-        return tuple(key for key in asked if key in HELD_BY_KEYWORD)
+        return tuple(key for key in asked if key in RULED_BY)
 
     def _unknown(self) -> bool:
         """Whether a rule asks what the index does not know."""
         keys = {key for rule in self._settings().retention for key in rule.match}
-        return any(key not in HELD_BY_KEYWORD and key not in _OF_THE_INSTANCE for key in keys)
+        return any(key not in RULED_BY and key not in _OF_THE_INSTANCE for key in keys)
 
     def _delete(self, study: ExpiredStudy) -> None:
         """Delete a study, unless something has come to it since it was planned."""

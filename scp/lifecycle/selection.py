@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from scp.archive.archive import Archive
 from scp.archive.records import shared_studies
-from scp.errors import QueryError, SeveralPatients
+from scp.errors import ObjectMissing, QueryError, SeveralPatients
+from scp.identity import Identity
 from scp.index.watch import Watch
 from scp.model import LEVELS, UNIQUE_KEYS, Instance, Query, QueryKey
+from scp.objects.trashed import Trashed
 
 _VRS = {"PatientID": "LO"}  # the other unique keys are UIDs
 
@@ -56,5 +58,21 @@ class OfPatient:
             raise SeveralPatients("this Patient ID is of several patients, by its issuers")
         return wanted
 
-    def _has(self, one: Instance) -> bool:
+    def in_trash(self, entries: Iterable[Trashed], uid: str) -> list[Trashed]:
+        """Those entries of the trash that a study, an instance or an entry's id names.
+
+        Raises ObjectMissing where nothing is it, SeveralPatients.
+        """
+        found = [
+            one
+            for one in entries
+            if uid in {one.sop_instance_uid, one.study_instance_uid, one.id} and self._has(one.identity)
+        ]
+        if not found:
+            raise ObjectMissing(f"{uid} is not in the trash")
+        if len({one.identity[2:] for one in found}) > 1 and not self.all_patients:
+            raise SeveralPatients(f"in the trash, {uid} is of several patients")
+        return found
+
+    def _has(self, one: Instance | Identity) -> bool:
         return self.patient_id in (None, one.patient_id) and self.issuer in (None, one.issuer_of_patient_id)

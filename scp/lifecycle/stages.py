@@ -19,8 +19,9 @@ import structlog
 
 from scp.archive.archive import Archive
 from scp.archive.replacement import Change
+from scp.background.back_off import BackOff
 from scp.encoding.cage.caged import thread_time
-from scp.errors import ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
+from scp.errors import FormLacksRoom, ObjectDamaged, ObjectMissing, ObjectUnavailable, OutOfResources
 from scp.index.queue import LEASE_SECONDS, Lease, claimed
 from scp.lifecycle.loss_audit import NOT_AUDITED, LossAudit
 from scp.lifecycle.new_dictionaries import NewDictionaries
@@ -33,6 +34,8 @@ _BATCH, _BATCH_BYTES = 16, 16 << 20
 _PLANNED_AT_ONCE = 500
 # What failed for a reason that is not the object's is left alone for so long.
 _FAILED = timedelta(hours=1)
+# What only lacked room, or a lock that others had: an hour is too long for what may be over in a minute.
+_LACKED = BackOff(60.0, 3600.0)
 # And for so long where nothing can be put in its place: others have their turn meanwhile.
 _NOTHING_TAKEN = timedelta(minutes=1)
 
@@ -131,11 +134,11 @@ class Stages:
         return self._replaced(before, list(self._pool.map(self._encoded, mine)))
 
     def _replaced(self, begun: Round, done: list[_Encoded]) -> Round:
-        failed = [one.failed for one in done if one.failed]
+        failed = {one.failed: one.left_for for one in done if one.failed}
 
         def not_taken(change: Change, error: Exception) -> None:
             uid = change.before.sop_instance_uid
-            failed.append(uid)
+            failed[uid] = _left_for(error)
             structlog.get_logger("zscp").error("not put in its place", sop_instance=uid, reason=str(error))
 
         made = [one.change for one in done if one.change is not None]
@@ -145,8 +148,9 @@ class Stages:
             for store, changes in _by_store(change for change in made if change.loss is None):
                 found += self._taken(store, changes, not_taken)
         finally:
-            if failed:
-                self._claims.hold(failed, datetime.now(UTC) + _FAILED)
+            for left_for in set(failed.values()):
+                uids = [uid for uid, span in failed.items() if span == left_for]
+                self._claims.hold(uids, datetime.now(UTC) + left_for)
         return replace(
             begun,
             changes=(*begun.changes, *found),
@@ -198,15 +202,17 @@ class Stages:
         log = structlog.get_logger("zscp")
         try:
             return _Encoded(self._archive.encode(instance, self._now()), thread_time() - started)
-        except ObjectMissing:
-            return _Encoded(None, failed=instance.sop_instance_uid)
-        except (ObjectDamaged, ObjectUnavailable) as error:
+        except (ObjectDamaged, ObjectMissing, ObjectUnavailable) as error:
+            if isinstance(error, ObjectMissing) and self._archive.current(instance.identity) is None:
+                return _Encoded(None)  # deleted meanwhile
             log.error("cannot be encoded", sop_instance=instance.sop_instance_uid, reason=str(error))
             if isinstance(error, ObjectDamaged):  # it waits until it is repaired
                 self._archive.integrity.note([(instance, str(error))], time.time())
+            left_for = _FAILED
         except Exception as error:
             log.error("encoding failed", sop_instance=instance.sop_instance_uid, exc_info=error)
-        return _Encoded(None, thread_time() - started, instance.sop_instance_uid)
+            left_for = _left_for(error)
+        return _Encoded(None, thread_time() - started, instance.sop_instance_uid, left_for)
 
 
 NotTaken = Callable[[Change, Exception], None]
@@ -243,9 +249,19 @@ def replaced(archive: Archive, changes: list[Change], not_taken: NotTaken) -> li
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
+    """What became of one object; one that ``failed``, by its UID, is left alone ``left_for`` so long."""
+
     change: Change | None
     cpu: float = 0.0
     failed: str = ""
+    left_for: timedelta = _FAILED
+
+
+def _left_for(error: Exception) -> timedelta:
+    if not isinstance(error, OutOfResources):
+        return _FAILED
+    times = error.times if isinstance(error, FormLacksRoom) else 1
+    return timedelta(seconds=_LACKED.after(times - 1))
 
 
 def _by_store(changes: Iterable[Change]) -> Iterator[tuple[str, list[Change]]]:

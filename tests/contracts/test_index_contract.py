@@ -356,6 +356,33 @@ class TestPending:
         assert self.uids(index, 9) == ["1.1.0", "1.1.3"]
 
 
+def test_what_lost_something_is_told_by_its_header_by_how_it_came_or_by_a_stage(index):
+    """An earlier version recorded some without what their headers say."""
+    jpeg, video, either = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 102, 91))
+    said = {"LossyImageCompression": "01"}, {"LossyImageCompression": "00"}, {}
+    for number, (syntax, attributes, original) in enumerate(
+        [
+            *(("1.2.840.10008.1.2.1", one, "") for one in said),
+            *((syntax, {}, "") for syntax in (jpeg, video, either)),
+            (jpeg, said[1], ""),
+            ("1.2.840.10008.1.2.4.81", {}, "1.1.99"),
+        ]
+    ):
+        one = instance(f"1.1.{number}", received_transfer_syntax=syntax, lossy_of=original)
+        index.record(replace(one, key=f"at {number}"), {**DOE, **attributes})
+    told = {
+        match["SOPInstanceUID"]: match["LossyImageCompression"]
+        for match in index.find(query("IMAGE", SOPInstanceUID="", LossyImageCompression=""))
+    }
+    expected = ["01", "00", "", "01", "01", "", "01", "01"]
+    assert told == {f"1.1.{number}": one for number, one in enumerate(expected)}
+    for value in ("01", "00", "0?"):
+        matching = [uid for uid, one in told.items() if one == value or (one and value == "0?")]
+        assert found(index, "IMAGE", "SOPInstanceUID", LossyImageCompression=value) == sorted(matching)
+    assert found(index, "SERIES", "LossyImageCompression") == ["01"]
+    assert found(index, "SERIES", "SeriesInstanceUID", LossyImageCompression="01") == ["1.1"]
+
+
 def test_how_much_is_pending(index):
     assert index.count_pending() == PendingCount(0, 0)
     sizes = {f"1.1.{number}": 1000 + number for number in range(4)}

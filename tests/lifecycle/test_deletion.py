@@ -227,16 +227,16 @@ def test_a_hold_that_comes_after_a_crash_still_counts(archive, deletion, one, mo
             assert deletion.trash.entries() == []
         else:
             assert archive.index.newest(one.sop_instance_uid) is None
-            assert deletion.purge(float("inf")) == []
+            assert deletion.purge(float("inf"), 0.0) == []
         deletion.holds.remove(deletion.holds.all())
-    assert len(deletion.purge(float("inf"))) == 1
+    assert len(deletion.purge(float("inf"), 0.0)) == 1
 
 
 def test_purged_is_gone(archive, deletion, one) -> None:
     deletion.delete([one], "test")
     (entry,) = deletion.trash.entries()
-    assert deletion.purge(entry.at - 1) == []
-    assert deletion.purge(entry.at) == [entry]
+    assert deletion.purge(entry.at - 1, 0.0) == []
+    assert deletion.purge(entry.at, 0.0) == [entry]
     assert deletion.trash.entries() == []
 
 
@@ -331,7 +331,7 @@ def test_what_lies_in_another_store_goes_to_the_trash_there(tmp_path: Path) -> N
     assert entry.key == instance.key
     assert list(archive.files.keys()) == []
     roots["cold"].rename(tmp_path / "away")  # the medium is not there: what lies in its trash stays
-    assert deletion.purge(entry.at) == []
+    assert deletion.purge(entry.at, 0.0) == []
     (tmp_path / "away").rename(roots["cold"])
     list(deletion.restore(deletion.trash.entries()))
     assert content(archive, instance) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from lossy_stages import NEAR, SAME, lossless, opened, picture
 from scp.archive.lossy_replacer import LossyReplacer
 from scp.archive.safekeeping import Safekeeping
 from scp.background.progress import Silent
-from scp.errors import DuplicateRejected, Superseded
+from scp.errors import DuplicateRejected, ObjectUnavailable, OutOfResources, Superseded
+from scp.index.sql_queue import SqlClaims
 from scp.lifecycle.reindex import add_found, reindex
 from scp.model import QueuedSend
 from scp.objects.holds import Hold
@@ -170,6 +171,39 @@ def test_what_is_to_be_sent_since_then_is_not_made_lossy(site: Any, stage: dict[
         here.archive.losses.replace(change)
     assert here.one.key == before.key
     assert len(files_of(here)) == 1
+
+
+# ---- Others have the lock of the trash ----
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(OutOfResources("busy"), 60), (ObjectUnavailable("away"), 3600)], ids=str
+)
+def test_what_only_waited_in_vain_is_tried_again_in_a_minute(
+    site: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, seconds: int
+) -> None:
+    """A lock that others have is free again soon; a store that is away is not."""
+    here = site()
+    before = here.keep(picture())
+
+    def busy(*_: Any) -> None:
+        raise error
+
+    hold, held = SqlClaims.hold, []
+
+    def noted(claims: SqlClaims, uids: Any, until: datetime) -> None:
+        held.append((until - datetime.now(UTC)).total_seconds())
+        hold(claims, uids, until)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Safekeeping, "replacing", busy)
+        patched.setattr(SqlClaims, "hold", noted)
+        assert here.carry_out() == 0
+    assert before.key in {one.key for one in here.held}  # beside its copy, until the next try
+    assert [seconds / 2 < one <= seconds for one in held] == [True]
+    here.archive.claims.hold([before.sop_instance_uid], datetime.now(UTC) - timedelta(hours=1))
+    assert here.carry_out() == 1
+    assert here.one.lossy_of == before.sop_instance_uid
 
 
 # ---- Sent again ----

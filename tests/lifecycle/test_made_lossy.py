@@ -22,6 +22,7 @@ from wire.peers import Sent, image, read
 from scp.archive.archive import Archive
 from scp.archive.lossy_replacer import LossyReplacer
 from scp.archive.repair import repair_from, repair_from_siblings
+from scp.archive.safekeeping import keys_of
 from scp.audit.events import AuditSource
 from scp.audit.rendering import to_xml
 from scp.background.progress import Silent
@@ -510,6 +511,63 @@ def test_an_original_under_a_hold_is_not_purged(site: Starts) -> None:
     here.deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
     Retention(here.archive, lambda: here.settings).round(datetime.now(UTC).timestamp() + 200 * 86_400)
     assert len(here.deletion.trash.entries()) == 1
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
+@WAYS
+def test_a_hold_on_the_copy_holds_its_original(site: Starts, stage: dict[str, Any], level: str) -> None:
+    """The hold came after the loss, and names what is held now: what it was made of stays, too."""
+    here, sent = site(stage), picture()
+    here.keep(sent)
+    here.carry_out()
+    here.deletion.holds.add(Hold(level, keys_of(here.one)[level], "court", 1.0))
+    far = datetime.now(UTC).timestamp() + 200 * 86_400
+    Retention(here.archive, lambda: here.settings).round(far)
+    assert here.deletion.purge(far, far) == []
+    (entry,) = here.deletion.trash.entries()
+    here.deletion.holds.remove(here.deletion.holds.all())
+    list(here.deletion.restore([entry]))
+    assert lossless(here.archive, here.one) == sent.data
+
+
+@WAYS
+def test_an_original_that_only_the_hold_on_its_copy_keeps_stays_in_the_trash(
+    site: Starts, stage: dict[str, Any]
+) -> None:
+    """In the archive nothing would keep it from being deleted. Once it is held itself, it comes back."""
+    here, sent = site(stage), picture()
+    one = here.keep(sent)
+    here.carry_out()
+    copy = here.one
+    here.deletion.holds.add(Hold("IMAGE", copy.sop_instance_uid, "court", 1.0))
+    (entry,) = here.deletion.trash.entries()
+    with pytest.raises(DuplicateRejected, match="hold"):
+        list(here.deletion.restore([entry]))
+    assert here.deletion.trash.entries() == [entry]
+    assert here.one == copy
+    if copy.sop_instance_uid == sent.instance:
+        return
+    here.deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
+    list(here.deletion.restore([entry]))
+    assert {each.sop_instance_uid for each in here.held} == {sent.instance, copy.sop_instance_uid}
+    (back,) = here.archive.named(sent.instance)
+    assert lossless(here.archive, back) == sent.data
+
+
+def test_a_hold_that_comes_before_the_lock_counts(site: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = site()
+    one = here.keep(picture())
+    here.carry_out()
+    deletion = here.deletion
+    lock = deletion.trash.lock
+
+    def then_held() -> Any:
+        deletion.holds.add(Hold("STUDY", one.study_instance_uid, "court", 1.0))
+        return lock()
+
+    monkeypatch.setattr(deletion.trash, "lock", then_held)
+    assert deletion.purge(float("inf"), float("inf")) == []
+    assert len(deletion.trash.entries()) == 1
 
 
 def test_a_note_of_what_was_deleted_is_as_before(site: Starts) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,56 @@ def _is_sound(node: NodeProcess) -> None:
     verified = json.loads(node.here("verify", "--deep", "--json"))
     assert verified["faults"] == []
     node.here("fsck")
+
+
+def test_the_default_policy_of_this_version_is_carried_out(node: NodeProcess) -> None:
+    """Its configuration had a rule of its own; without it all is encoded and packed as is the default now."""
+    expected = {uid: one for uid, one in _expected(node).items() if one["held"]}
+    _use(node, "")
+    assert "dictionary" in node.here("check")
+    plan = json.loads(node.here("plan", "--json"))
+    assert sum(group["objects"] for group in plan["groups"]) > 0
+    done = json.loads(node.here("recompress", "--now", "--json"))
+    assert done["encoded"] > 0
+    assert (done["left"], done["lossy"]) == (0, 0)
+    _is_sound(node)
+    node.start()
+    _comes_back(node, expected)
+
+
+def test_a_lossy_stage_is_carried_out(node: NodeProcess) -> None:
+    """Nobody knows whether a commitment was answered for what it has: an admin has to say that none was."""
+    expected = {uid: one for uid, one in _expected(node).items() if one["held"]}
+    for vouched, lossy in (("", 0), (f", uncommitted_before = {date.today()}", 3)):
+        _use(node, _LOSSY.format(vouched))
+        done = json.loads(node.here("recompress", "--now", "--match", "Modality=CT", "--json"))
+        assert (done["left"], done["lossy"]) == (0, lossy), done
+    entries = json.loads(node.here("trash", "list", "--json"))
+    originals = [one["sop_instance_uid"] for one in entries if one["lossy_copy"]]
+    assert len(originals) == 3
+    _is_sound(node)
+    assert "3 originals of lossy copies left" in node.here("trash", "purge", "--now")
+    for uid in originals:
+        node.here("trash", "restore", uid)
+    node.start()
+    _comes_back(node, expected)
+
+
+_LOSSY = """
+[[policy]]
+name = "thin"
+match = {{ Modality = "CT" }}
+stages = [
+  {{ form = "received" }},
+  {{ after = "1s", form = "jpeg2000", lossy = true, max_error = 16{} }},
+]
+"""
+
+
+def _use(node: NodeProcess, policy: str) -> None:
+    """Exchange the rules of its configuration."""
+    kept = node.config.read_text(encoding="utf-8").partition("[[policy]]")[0]
+    node.config.write_text(kept + policy, encoding="utf-8")
 
 
 def test_what_is_outstanding_is_still_known(node: NodeProcess) -> None:

@@ -198,7 +198,7 @@ def test_fsck_puts_what_an_index_does_not_name_into_the_trash(start: Starter) ->
     node.keep(_OLD)
     key, data = node.held(_OLD).key, node.path(_OLD).read_bytes()
     node.keep(_NEW)
-    list(_deletion(node).purge(float("inf")))
+    list(_deletion(node).purge(float("inf"), 0.0))
     node.archive.store.put(key, data)
     node.archive.store.settle(key)
     assert recover(node.archive).recorded == 0

@@ -299,6 +299,8 @@ class RecompressResult:
     after: int
     seconds: float
     lossy: int = 0
+    packed: int = 0
+    settled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

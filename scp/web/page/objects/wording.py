@@ -51,10 +51,12 @@ def _verified(found: VerifyResult) -> str:
 
 def _recompressed(done: RecompressResult) -> str:
     told = []
-    if done.encoded:
-        share = percent(done.after, done.before)
-        told.append(f"{done.encoded} encoded: {size(done.before)} became {size(done.after)} ({share})")
+    if done.encoded or done.packed:
+        share, anew = percent(done.after, done.before), f", {done.packed} packed anew" if done.packed else ""
+        told.append(f"{done.encoded} encoded{anew}: {size(done.before)} became {size(done.after)} ({share})")
     for count, meaning in (
+        (done.lossy, "of them with loss: the originals are in the trash"),
+        (done.settled, "encoded that were pending"),
         (done.moved, "moved to another store"),
         (done.no_gain, "stay as they are: no gain"),
         (done.cannot, "cannot take the form"),
