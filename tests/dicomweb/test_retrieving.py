@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
 from scp.config.rules import PolicyRule
-from scp.errors import CodecProcessFailed
+from scp.errors import CodecProcessFailed, OutOfResources
 from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
 
@@ -218,6 +218,21 @@ def test_who_gets_pixels_has_used_the_object(web: MadeDicomWeb, here: Place, wha
     assert web.archive.named(here.uid(1))[0].accessed == 0
     web.client().get(f"{here.at(1)}/{what}")
     assert web.archive.named(here.uid(1))[0].accessed > 0
+
+
+@pytest.mark.parametrize("what", ["", "/frames/1", "/bulkdata/7FE00010"])
+def test_an_index_that_cannot_note_a_use_keeps_nobody_from_it(
+    web: MadeDicomWeb, here: Place, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def busy(*_: Any) -> None:
+        raise OutOfResources("the index does not answer: database is locked")
+
+    stages = [{"form": "zstd"}, {"form": "htj2k", "after_access": "30d"}]
+    web.archive.use_policy([PolicyRule.model_validate({"name": "all", "stages": stages})])
+    web.store(image(here.uid(1)))
+    monkeypatch.setattr(web.archive.stages, "record_access", busy)
+    answer = web.client().get(f"{here.at(1)}{what}")
+    assert (answer.status_code, answer.content[-4:]) == (200, b"--\r\n")
 
 
 @pytest.mark.parametrize(
