@@ -59,10 +59,9 @@ class SqlPages:
         with reads(self._engine) as connection, watched(connection, watch):
             few = self._few(connection, query)
             if few is None:
-                numbers = self._newest(connection, query, skip + most + 1, before)
+                numbers = self._newest(connection, query, most + 1, before, skip)
             else:
-                numbers = [one for one in few if before is None or one < before]
-            numbers = numbers[skip : skip + most + 1]
+                numbers = [one for one in few if before is None or one < before][skip : skip + most + 1]
             shown = numbers[:most]
             found = {row[ID]: answer(row) for row in connection.execute(rows, {"ids": shown}).mappings()}
         told = (
@@ -88,9 +87,11 @@ class SqlPages:
         numbers = list(connection.execute(first).scalars())
         return None if len(numbers) > MOST_COUNTED else sorted(numbers, reverse=True)
 
-    def _newest(self, connection: Connection, query: Query, most: int, before: int | None) -> list[int]:
+    def _newest(
+        self, connection: Connection, query: Query, most: int, before: int | None, skip: int
+    ) -> list[int]:
         number = TABLES[query.level].c.id
-        statement = reading.found(query).order_by(number.desc()).limit(most)
+        statement = reading.found(query).order_by(number.desc()).limit(most).offset(skip)
         if before is not None:
             statement = statement.where(number < before)
         return list(connection.execute(statement).scalars())
