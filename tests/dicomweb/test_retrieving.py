@@ -150,6 +150,13 @@ def test_a_damaged_instance_alone_is_an_error(web: MadeDicomWeb, here: Place) ->
     assert "restore it from a copy" in answer.text
 
 
+def test_a_damaged_instance_takes_no_thumbnail_from_its_series(web: MadeDicomWeb, here: Place) -> None:
+    web.store(*(image(here.uid(number), InstanceNumber=str(number)) for number in (1, 2, 3)))
+    damage(web, here.uid(2))
+    assert web.client().get(f"{here.study}/thumbnail").status_code == 200
+    assert web.client().get(f"{here.at(2)}/thumbnail").status_code == 500
+
+
 def test_who_retrieves_is_in_the_audit_trail(web: MadeDicomWeb, here: Place) -> None:
     web.store(image(here.uid(1)))
     web.client().get(here.study)

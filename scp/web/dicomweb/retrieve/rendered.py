@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scp.errors import NoPicture, QueryError
+from scp.errors import NoPicture, ObjectDamaged, ObjectMissing, QueryError
 from scp.model import Instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.desk import PictureWish
@@ -67,12 +67,12 @@ def _candidates(asked: Asked) -> list[Instance]:
 def _rendered(
     asked: Asked, candidates: list[Instance], frame: int, wish: PictureWish
 ) -> tuple[Instance, bytes]:
-    """The first that has a picture. Raises NoPicture of the first where none has."""
-    fault: NoPicture | None = None
+    """The first that has a picture. Raises what the first one does where none has."""
+    fault: Exception | None = None
     for one in candidates:
         try:
             return one, asked.desk.render(one, frame, wish)
-        except NoPicture as error:
+        except (NoPicture, ObjectDamaged, ObjectMissing) as error:
             fault = fault or error
     raise fault or NoPicture("nothing that it has can be shown")
 
