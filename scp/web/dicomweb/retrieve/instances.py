@@ -15,7 +15,7 @@ from scp.model import Instance, SyntaxPreference
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
-from scp.web.dicomweb.accept import MediaRange, accepted
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
@@ -160,15 +160,9 @@ async def serve(asked: Asked) -> Response:
     return Pieces(asked, sending.parts(body), body.content_type, headers, status)
 
 
-def ranges_of(asked: Asked) -> Sequence[MediaRange]:
-    """What the sender of a request accepts."""
-    query = ", ".join(asked.request.query_params.getlist("accept"))
-    return accepted(", ".join(asked.request.headers.getlist("accept")), query)
-
-
 def acceptance_of(asked: Asked) -> Acceptance:
-    """The same, with what their entry says."""
-    return Acceptance(ranges_of(asked), asked.caller.preference, asked.caller.prefers)
+    """What the sender of a request accepts, with what their entry says."""
+    return Acceptance(accepted_by(asked.request), asked.caller.preference, asked.caller.prefers)
 
 
 def found(

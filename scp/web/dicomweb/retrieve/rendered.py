@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from scp.errors import NoPicture, ObjectDamaged, ObjectMissing, QueryError
 from scp.model import Instance
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.desk import PictureWish
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.frames import numbers_of
-from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 
@@ -79,7 +79,7 @@ def _rendered(
 
 def _media_type(asked: Asked) -> str:
     """Raises Refused (406)."""
-    for one in ranges_of(asked):
+    for one in accepted_by(asked.request):
         for each in _KINDS:
             if one.covers(each) and (not one.multipart or one.media_type == "*/*"):
                 return each
