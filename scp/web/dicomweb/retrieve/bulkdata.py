@@ -49,7 +49,7 @@ async def serve(asked: Asked) -> Response:
     body = Multipart(media_type)
     location = f"{of_instance(asked.base, instance)}/bulkdata/{path}"
     head = {"Content-Type": media_type, "Content-Location": location, "Content-Length": str(len(value))}
-    parts = (piece for piece in joined(iter((body.head(head), value, body.end()))))
+    parts = joined(iter((body.head(head), value, body.end())))
     return Pieces(asked, parts, body.content_type, headers)
 
 

@@ -162,11 +162,7 @@ def _coding(accepted: str) -> tuple[str, Coded]:
         taken[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     if taken.get("zstd"):
         return "zstd", _zstd
-    return ("gzip", _gzip) if taken.get("gzip") else ("", _plain)
-
-
-def _plain(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
-    yield from joined(pieces)
+    return ("gzip", _gzip) if taken.get("gzip") else ("", joined)
 
 
 def _gzip(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
