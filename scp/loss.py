@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class LossyRule:
-    """An explicit rule for lossy copies (invariant 4), of a peer or of a stage; one of the three is given.
+    """An explicit rule for lossy copies (invariant 4), of a peer or a stage, with at least one of the three.
 
     ``quality`` is from 1 to 100, on the scale of JPEG's; without it, codecs that have one take the least that
     keeps ``max_error``. ``max_error`` is the most that any sample may be off; None: no bound. ``ratio`` is

@@ -10,10 +10,10 @@ that the peer accepts (:mod:`scp.archive.fetch`, :mod:`scp.archive.deliver`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
+from scp.archive.access import record_access
 from scp.archive.admission import Admission
 from scp.archive.availability import page_with_availability, slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
@@ -187,13 +187,7 @@ class Archive:
 
     def record_access(self, instances: Iterable[Instance]) -> None:
         """Note that objects were retrieved, if the policy uses that: a rule's ``on_access`` may be due."""
-        exactness, now = self.policy.access_exactness, time.time()
-        # Who asks for a thousand frames of an object has it written once.
-        stale = [one for one in instances if one.accessed < int(now - exactness)] if exactness else []
-        if not stale:
-            return
-        self.stages.record_access(stale, now, exactness)
-        if any(rule.on_access for rule in self.policy.rules):
+        if record_access(self.stages, self.policy, instances):
             self.wake_encoder()
 
     def forget_decoded(self, instances: Iterable[Instance]) -> None:

@@ -266,12 +266,16 @@ def _access_warnings(rule: PolicyRule) -> Iterator[str]:
 
 
 def _choice_warnings(stage: Stage) -> Iterator[str]:
-    if stage.compares:
-        return
-    for key, is_set in (
-        ("keep", stage.keep == "smallest"),
-        ("budget_ms", stage.budget_ms is not None),
-        ("shortcut", not stage.shortcut),
-    ):
-        if is_set:
+    given = {
+        "keep": stage.keep == "smallest",
+        "budget_ms": stage.budget_ms is not None,
+        "shortcut": not stage.shortcut,
+        "effort": stage.effort is not None,
+    }
+    alone = () if stage.compares else ("keep",) if stage.lossy else ("keep", "budget_ms", "shortcut")
+    for key in alone:
+        if given[key]:
             yield f'{key}: has an effect only with several forms and keep = "smallest"'
+    for key in ("budget_ms", "shortcut", "effort") if stage.lossy else ():
+        if given[key]:
+            yield f"{key}: has no effect on lossy copies, which are all made in full"

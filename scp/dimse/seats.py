@@ -12,7 +12,7 @@ SeatLimit = Literal["associations", "associations_by_aet", "associations_by_addr
 
 
 class Holder(NamedTuple):
-    """Who has a seat: calling AE title, and where a peer comes from (:func:`scp.dimse.rights.origin`)."""
+    """Who has a seat: calling AE title, and where a peer comes from (:func:`scp.config.networks.origin`)."""
 
     aet: str
     address: str

@@ -16,7 +16,7 @@ _RECENT_SECONDS = 1.0
 
 
 class SqlMeta:
-    """:class:`scp.index.index.Meta` on a SQL database."""
+    """:class:`scp.index.self_description.Meta` on a SQL database."""
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
         self._engine = engine
@@ -25,7 +25,7 @@ class SqlMeta:
         self._opened = files.identity(engine)
 
     def all(self, recent: bool = False) -> dict[str, str]:
-        """See :meth:`scp.index.index.Meta.all`: each look at a server is a round trip."""
+        """See :meth:`scp.index.self_description.Meta.all`: each look at a server is a round trip."""
         last = self._last
         if recent and last is not None and time.monotonic() < last[0] + _RECENT_SECONDS:
             return last[1]
@@ -36,7 +36,7 @@ class SqlMeta:
         return found
 
     def put(self, values: Mapping[str, str | None]) -> None:
-        """See :meth:`scp.index.index.Meta.put`."""
+        """See :meth:`scp.index.self_description.Meta.put`."""
         with self._writer.transaction([META.name], counts=False) as connection:
             connection.execute(delete(META).where(META.c.name.in_(list(values))))
             rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
@@ -44,13 +44,13 @@ class SqlMeta:
                 connection.execute(META.insert(), rows)
 
     def stamp(self) -> object:
-        """See :meth:`scp.index.index.Meta.stamp`."""
+        """See :meth:`scp.index.self_description.Meta.stamp`."""
         return self._writer.writes()
 
     def damage(self) -> str:
-        """See :meth:`scp.index.index.Meta.damage`."""
+        """See :meth:`scp.index.self_description.Meta.damage`."""
         return damage(self._engine)
 
     def is_in_place(self) -> bool:
-        """See :meth:`scp.index.index.Meta.is_in_place`."""
+        """See :meth:`scp.index.self_description.Meta.is_in_place`."""
         return files.identity(self._engine) == self._opened

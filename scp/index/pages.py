@@ -81,8 +81,9 @@ class Pages(Protocol):
         Some bytes each, where the instances themselves take a thousand. Raises QueryError as that does.
         """
 
-    def instances(self, numbers: Sequence[int]) -> list[Instance]:
-        """The instances of some numbers, in that order; there must not be too many for one query.
+    def instances(self, numbers: Sequence[int], query: Query) -> list[Instance]:
+        """The instances of some of the :meth:`numbers` of a query, in that order, not too many for one query.
 
-        What is no longer held is left out.
+        What is no longer held is left out, and what the query does not find: the number of a removed instance
+        may be that of another one meanwhile.
         """

@@ -136,18 +136,22 @@ def _carry_out(
         done.left += found.failed
         busy += found.busy
         for change in found.changes:
-            if change.moves:
-                done.moved += 1
-            elif change.data is not None:
-                done.packed += change.packs
-                done.encoded += not change.packs
-                done.lossy += change.loss is not None
-                done.before += change.before.stored_size
-                done.after += change.after.stored_size
-            elif change.stage is not None:
-                done.no_gain += change.packs or change.after.outcome == "no gain"
-                done.cannot += not change.packs and change.after.outcome == "cannot"
+            _count(done, change)
         progress.advance(found.tried - len(found.busy))
+
+
+def _count(done: Recompressed, change: Change) -> None:
+    if change.moves:
+        done.moved += 1
+    elif change.data is not None:
+        done.packed += change.packs
+        done.encoded += not change.packs
+        done.lossy += change.loss is not None
+        done.before += change.before.stored_size
+        done.after += change.after.stored_size
+    elif change.stage is not None:
+        done.no_gain += change.packs or change.after.outcome == "no gain"
+        done.cannot += not change.packs and change.after.outcome == "cannot"
 
 
 def _due(archive: Archive, named: list[Instance] | None, now: Callable[[], float]) -> Iterator[Instance]:

@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -66,7 +67,7 @@ def rotate(archive: Archive, stores: KeyedStores, progress: Progress) -> Rotated
     owner = f"rotate/{os.getpid()}/{secrets.token_hex(4)}"
     progress.total(archive.count())
     due = _due(archive, stores, progress)
-    while batch := list(first_bytes(_some(due), _BATCH_BYTES)):
+    while batch := list(first_bytes(islice(due, _BATCH), _BATCH_BYTES)):
         with claimed(archive.claims, Lease.begin(owner), batch) as mine:
             done.left += len(batch) - len(mine)
             _rewrite(archive, [one for one in mine if stores.is_due(one.key)], done)
@@ -82,11 +83,6 @@ def _due(archive: Archive, stores: KeyedStores, progress: Progress) -> Iterator[
         progress.advance()
         if archive.files.keeps(instance.key) and not instance.pending and stores.is_due(instance.key):
             yield instance
-
-
-def _some(due: Iterator[Instance]) -> Iterator[Instance]:
-    for _, instance in zip(range(_BATCH), due, strict=False):
-        yield instance
 
 
 def _rewrite(archive: Archive, instances: list[Instance], done: Rotated) -> None:

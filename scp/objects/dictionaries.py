@@ -36,7 +36,7 @@ from scp.spool import sha256
 
 # How soon a process uses a dictionary that another one trained. A check costs a read of a few bytes.
 _FRESH_SECONDS = 5.0
-# zscp trains dictionaries of 112 KB; a larger file, or a longer name in the mark, is not zscp's.
+# zscp trains dictionaries of 512 KB; a much larger file, or a longer name in the mark, is not zscp's.
 _LARGEST, _LONGEST_NAME = 16 << 20, 256
 # A dictionary takes half a megabyte of memory, and its tables for compressing take some more.
 _MOST_KEPT = 16

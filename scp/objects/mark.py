@@ -1,7 +1,7 @@
 """The mark of the archive that a store belongs to: ``.zscp/archive`` in the first store.
 
-The index holds the same (:class:`scp.index.index.Meta`), so that a start can check whether both belong
-together, and are equally new. A store beside the first has its mark in ``.zscp/store``
+The index holds the same (:class:`scp.index.self_description.Meta`), so that a start can check whether both
+belong together, and are equally new. A store beside the first has its mark in ``.zscp/store``
 (:class:`scp.objects.tiers.MediumMark`).
 """
 

@@ -699,6 +699,17 @@ def test_choosing_among_one_form_has_no_effect(written: Any) -> None:
         ]
 
 
+def test_what_has_no_effect_on_lossy_copies_is_told(written: Any) -> None:
+    rule = RULE + 'match = { Modality = "MG" }\n'
+    of_one = 'form = "jpegls", keep = "smallest"'
+    of_two = 'form = ["jpegls", "jpegxl"], keep = "smallest", shortcut = false'
+    for form, first in ((of_one, ["keep", "budget_ms"]), (of_two, ["budget_ms", "shortcut"])):
+        stage = f'{{ after = "1y", lossy = true, max_error = 1, {form}, budget_ms = 9, effort = 7 }}'
+        lines = warnings(written(rule + f'stages = [{{ form = "received" }}, {stage}]'))
+        keys = [line.split(": ")[0].removeprefix("policy[0].stages[1].") for line in lines]
+        assert keys == [*first, "effort"]
+
+
 @pytest.mark.parametrize("value", ["0", "-1", '"500"', "true", "inf", "nan"])
 def test_a_faulty_budget(fault: Any, value: str) -> None:
     told = fault(RULE + f'stages = [{{ form = ["rle", "zstd"], keep = "smallest", budget_ms = {value} }}]')

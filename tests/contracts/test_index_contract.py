@@ -734,6 +734,15 @@ class TestFind:
         with pytest.raises(QueryError):
             index.find(asked)
 
+    def test_a_number_that_another_instance_has_by_now_is_none_of_its_query(self, index):
+        index.record(instance("1.1.1"), DOE)
+        watch, asked = Watch(60, lambda: None), query("STUDY", StudyInstanceUID="1")
+        numbers = index.pages.numbers(asked, watch)
+        assert [one.sop_instance_uid for one in index.pages.instances(numbers, asked)] == ["1.1.1"]
+        index.remove("1.1.1")
+        index.record(instance("2.1.1", study="2", series="2.1"), ROE)
+        assert index.pages.instances(numbers, asked) == []
+
     def test_many_matches_come_once_each(self, index):
         index.record_many((instance(f"1.1.{number}"), DOE) for number in range(1200))
         uids = found(index, "IMAGE", "SOPInstanceUID")
@@ -833,8 +842,8 @@ class TestInstances:
         asked = query("STUDY", StudyInstanceUID="1")
         numbers = filled.pages.numbers(asked, Watch(60, lambda: None))
         expected = filled.instances(asked)
-        assert filled.pages.instances(numbers) == expected
-        assert filled.pages.instances([numbers[2], 10**9, numbers[0]]) == [expected[2], expected[0]]
+        assert filled.pages.instances(numbers, asked) == expected
+        assert filled.pages.instances([numbers[2], 10**9, numbers[0]], asked) == [expected[2], expected[0]]
         seen = replace(asked, seen=(QueryKey("Modality", "", "nothing"),))
         assert filled.pages.numbers(seen, Watch(60, lambda: None)) == []
 

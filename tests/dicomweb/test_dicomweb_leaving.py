@@ -11,9 +11,10 @@ from dicomweb_desks import ROOT, MadeDicomWeb, bearer, image
 from places import Place
 
 from scp.archive.headers import NativeHeader
+from scp.errors import ObjectUnavailable
 from scp.model import Instance
 from scp.web.dicomweb.asked import Asked
-from scp.web.dicomweb.retrieve.shortfall import failed_lately
+from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
 
 pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
@@ -81,3 +82,18 @@ def test_what_failed_once_is_forgotten_when_it_can_be_sent(web: MadeDicomWeb, he
     failed_lately.add(held)
     assert web.client().get(here.study).status_code == 200
     assert not failed_lately.has(held)
+
+
+def test_where_a_store_is_away_not_all_instances_are_waited_for(web: MadeDicomWeb, here: Place) -> None:
+    web.store(*(image(here.uid(number)) for number in range(1, 6)))
+    held = [web.archive.named(here.uid(number))[0] for number in range(1, 6)]
+    tried: list[Instance] = []
+
+    def away(one: Instance) -> None:
+        tried.append(one)
+        raise ObjectUnavailable(f"{one.key}: the bucket does not answer")
+
+    short = Shortfall(lambda: None, clock=lambda: 15.0 * len(tried))
+    with pytest.raises(ObjectUnavailable, match=held[0].key):
+        short.first([held], away)
+    assert tried == held[:2]

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from scp.archive.deliver import Outgoing
 from scp.config.rules import PolicyRule
-from scp.errors import CodecProcessFailed
+from scp.errors import CodecProcessFailed, OutOfResources
 from scp.model import Instance
 from scp.syntaxes import EXPLICIT, HTJ2K, JPEG_BASELINE, JPEGLS
 
@@ -150,6 +150,13 @@ def test_a_damaged_instance_alone_is_an_error(web: MadeDicomWeb, here: Place) ->
     assert "restore it from a copy" in answer.text
 
 
+def test_a_damaged_instance_takes_no_thumbnail_from_its_series(web: MadeDicomWeb, here: Place) -> None:
+    web.store(*(image(here.uid(number), InstanceNumber=str(number)) for number in (1, 2, 3)))
+    damage(web, here.uid(2))
+    assert web.client().get(f"{here.study}/thumbnail").status_code == 200
+    assert web.client().get(f"{here.at(2)}/thumbnail").status_code == 500
+
+
 def test_who_retrieves_is_in_the_audit_trail(web: MadeDicomWeb, here: Place) -> None:
     web.store(image(here.uid(1)))
     web.client().get(here.study)
@@ -218,6 +225,21 @@ def test_who_gets_pixels_has_used_the_object(web: MadeDicomWeb, here: Place, wha
     assert web.archive.named(here.uid(1))[0].accessed == 0
     web.client().get(f"{here.at(1)}/{what}")
     assert web.archive.named(here.uid(1))[0].accessed > 0
+
+
+@pytest.mark.parametrize("what", ["", "/frames/1", "/bulkdata/7FE00010"])
+def test_an_index_that_cannot_note_a_use_keeps_nobody_from_it(
+    web: MadeDicomWeb, here: Place, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def busy(*_: Any) -> None:
+        raise OutOfResources("the index does not answer: database is locked")
+
+    stages = [{"form": "zstd"}, {"form": "htj2k", "after_access": "30d"}]
+    web.archive.use_policy([PolicyRule.model_validate({"name": "all", "stages": stages})])
+    web.store(image(here.uid(1)))
+    monkeypatch.setattr(web.archive.stages, "record_access", busy)
+    answer = web.client().get(f"{here.at(1)}{what}")
+    assert (answer.status_code, answer.content[-4:]) == (200, b"--\r\n")
 
 
 @pytest.mark.parametrize(

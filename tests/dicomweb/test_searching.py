@@ -262,6 +262,12 @@ def test_what_is_not_acceptable_is_refused(filled: MadeDicomWeb) -> None:
     )
 
 
+def test_several_fields_of_a_header_are_one_list(filled: MadeDicomWeb) -> None:
+    fields = [("Accept", "text/html"), ("Accept", "application/json")]
+    answer = filled.client().get("/studies", headers=fields)
+    assert (answer.status_code, answer.headers.get("content-type")) == (200, "application/json")
+
+
 def test_xml_has_what_json_has(filled: MadeDicomWeb) -> None:
     accept = {"Accept": 'multipart/related; type="application/dicom+xml"'}
     answer = filled.client().get("/studies?PatientID=P2", headers=accept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from io import BytesIO
 from typing import Any
 
@@ -86,6 +87,21 @@ def test_values_may_be_inline_or_in_other_attributes(stow: MadeDicomWeb) -> None
     assert stored(answer.json()) == {"1.2.62.1.1": 0}
     back = read_dataset(BytesIO(held(stow, "1.2.62.1.1")[1]), is_implicit_VR=False, is_little_endian=True)
     assert (back.PixelData, back.EncapsulatedDocument) == (b"\0\1\2\0", b"%PDF")
+
+
+def test_tags_in_lower_case_lose_no_pixels(stow: MadeDicomWeb) -> None:
+    one = image("1.2.66.1.1", SpecificCharacterSet="ISO_IR 192")
+    metadata = {tag.lower(): entry for tag, entry in described(one).items()}
+    answer = sent(stow, [metadata], bulk(one.PixelData))
+    assert stored(answer.json()) == {"1.2.66.1.1": 0}
+    assert held(stow, "1.2.66.1.1") == (EXPLICIT, written(one, explicit=True, little=True))
+
+
+def test_a_value_in_base64_is_not_taken_for_pixels(stow: MadeDicomWeb) -> None:
+    headers = "Content-Location: bulk/1\r\nContent-Transfer-Encoding: base64\r\n"
+    answer = sent(stow, [described(image("1.2.67.1.1"))], part(b64encode(bytes(512)), headers))
+    assert (answer.status_code, stow.archive.named("1.2.67.1.1")) == (409, [])
+    assert "Content-Transfer-Encoding is base64" in answer.headers["warning"]
 
 
 _FRAMES: dict[str, Any] = {"00280008": {"vr": "IS", "Value": [2]}}

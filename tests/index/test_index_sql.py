@@ -20,7 +20,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Select, create_engine, inspect, update
+from sqlalchemy import Connection, Engine, Select, create_engine, event, inspect, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.engine import MappingResult
@@ -421,6 +421,17 @@ def test_matches_of_many_pieces_come_once_while_others_come_and_go(index, monkey
     uids += [match["SOPInstanceUID"] for match in found]
     assert len(uids) == len(set(uids))
     assert {f"1.1.{number}" for number in range(59)} <= set(uids) <= {f"1.1.{n}" for n in range(61)}
+
+
+def test_matches_that_are_skipped_are_not_read(index):
+    index.record_many((instance(f"1.1.{number}"), DOE) for number in range(30))
+    ran = []
+    event.listen(index._engine, "before_cursor_execute", lambda *told: ran.append(told[2:4]))
+    page = index.pages.page(query("IMAGE", SOPInstanceUID=""), 3, None, Watch(60, lambda: None), skip=20)
+    assert [one.attributes["SOPInstanceUID"] for one in page.entries] == ["1.1.9", "1.1.8", "1.1.7"]
+    selects = [each for each in ran if each[0].startswith("SELECT")]
+    with index._engine.connect() as connection:
+        assert max(len(connection.exec_driver_sql(*each).all()) for each in selects) == 4
 
 
 def test_the_log_does_not_grow_behind_a_slow_reader(index, database):

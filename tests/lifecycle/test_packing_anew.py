@@ -210,6 +210,8 @@ def test_one_that_gains_nothing_is_tried_once_for_each_dictionary(
         assert (after.key, after.dictionary, after.dictionary_tried) == (before.key, 0, entry.id)
         assert worked(archive, pool, HOUR) == Counter()
         assert told(archive).groups == ()
+        reindex(archive, Silent())  # no file says it
+        assert told(archive).groups == ()
     is_sound(archive, [stranger])
 
 

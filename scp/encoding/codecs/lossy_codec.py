@@ -1,7 +1,7 @@
 """What a lossy image codec is: a row of data and two functions over one frame.
 
-These rows are no forms and no ways out by themselves: only a peer's rule (:class:`scp.model.LossyRule`)
-leads to them, and each result is decoded and looked at before it is sent.
+These rows are no forms and no ways out by themselves: only a rule of a peer or of a stage
+(:class:`scp.loss.LossyRule`) leads to them, and each result is decoded and compared before it is used.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scp.config.http import HttpSettings, HttpUser
+from scp.config.networks import origin
 from scp.config.users import hashed, is_of
 
 # Failures within so many seconds: of one name from one address, and of all names from it. A hash takes 33 ms.
@@ -80,9 +80,8 @@ class Passwords:
 
 
 def _origin(address: str) -> str:
-    """What counts as one address: of IPv6 the network of 64 bits, which one machine has to itself."""
+    """What counts as one address: see :func:`scp.config.networks.origin`."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        return origin(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False))

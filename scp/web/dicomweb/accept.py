@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
+
 MULTIPART = "multipart/related"
 ANYTHING = "*/*"
 # More media ranges than these are not looked at: no client has so many, and each costs time.
@@ -45,6 +47,12 @@ class MediaRange:
     def exactness(self) -> int:
         """How closely it names what it means: 0 for anything, 1 for a range, 2 for a media type."""
         return 2 - self.media_type.count("*")
+
+
+def accepted_by(request: Request) -> tuple[MediaRange, ...]:
+    """What the sender of a request accepts; several header fields, or parameters, are one list."""
+    query = ", ".join(request.query_params.getlist("accept"))
+    return accepted(", ".join(request.headers.getlist("accept")), query)
 
 
 def accepted(header: str, query: str = "") -> tuple[MediaRange, ...]:

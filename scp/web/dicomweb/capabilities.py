@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from starlette.responses import Response
 
-from scp.web.dicomweb.accept import accepted
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.asked import Asked, Route, Serve
 from scp.web.dicomweb.faults import Refused
 
@@ -23,8 +23,7 @@ def capabilities(routes: Iterable[Route]) -> Route:
 
     async def serve(asked: Asked) -> Response:
         application = wadl(asked.base, described)
-        request = asked.request
-        for one in accepted(request.headers.get("accept", ""), request.query_params.get("accept", "")):
+        for one in accepted_by(asked.request):
             if one.covers(WADL):
                 return Response(
                     tostring(application, encoding="utf-8", xml_declaration=True), media_type=WADL

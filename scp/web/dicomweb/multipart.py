@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from scp.spool import Buffer, slices
 
@@ -43,7 +43,7 @@ class Multipart:
         return f"\r\n--{self.boundary}--\r\n".encode("ascii")
 
 
-def joined(pieces: Iterator[Buffer], most: int = _JOINED) -> Iterator[bytes]:
+def joined(pieces: Iterator[Buffer], most: int = _JOINED) -> Generator[bytes, None, None]:
     """The same bytes, in pieces of about ``most`` bytes or, where they came larger, of 1 MB at most."""
     held = bytearray()
     for piece in pieces:

@@ -14,6 +14,7 @@ from scp.errors import CannotDecode, NoLosslessWay, UnreadableDataset
 from scp.model import Instance
 from scp.spool import Buffer
 from scp.syntaxes import EXPLICIT, Content, lookup
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.bulk_types import OCTETS, VIDEO
@@ -22,7 +23,6 @@ from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.frames import sent
-from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 
@@ -49,7 +49,7 @@ async def serve(asked: Asked) -> Response:
     body = Multipart(media_type)
     location = f"{of_instance(asked.base, instance)}/bulkdata/{path}"
     head = {"Content-Type": media_type, "Content-Location": location, "Content-Length": str(len(value))}
-    parts = (piece for piece in joined(iter((body.head(head), value, body.end()))))
+    parts = joined(iter((body.head(head), value, body.end())))
     return Pieces(asked, parts, body.content_type, headers)
 
 
@@ -59,7 +59,7 @@ def _media_type(asked: Asked, instance: Instance, path: str) -> tuple[str, bool]
     offered = [OCTETS]
     if path in _PIXELS and lookup(syntax).content is Content.VIDEO:
         offered = [name for name, syntaxes in VIDEO.items() if syntax in syntaxes] + offered
-    for one in ranges_of(asked):
+    for one in accepted_by(asked.request):
         for each in offered:
             if one.covers(each) and one.transfer_syntax in ("", "*", EXPLICIT, syntax):
                 return each, one.multipart or one.media_type == "*/*"

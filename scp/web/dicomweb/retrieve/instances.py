@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 
@@ -15,7 +15,7 @@ from scp.model import Instance, SyntaxPreference
 from scp.objects import part10
 from scp.objects.part10 import Part10
 from scp.spool import Buffer
-from scp.web.dicomweb.accept import MediaRange, accepted
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
@@ -49,6 +49,7 @@ class _AskedFor:
         self._single = "instance" in asked.named
         self.short = Shortfall(asked.check)
         self._transfer = Transfer(asked)
+        self._incomplete: ZscpError | None = None  # what failed while the others were sent
         self._first = self._looked_for()
 
     @property
@@ -98,38 +99,40 @@ class _AskedFor:
 
         The others follow before that; but not behind a half part, which would be taken for a whole one.
         """
-        incomplete: ZscpError | None = None
         try:
             for page in self.named.pages():
-                sent: list[Instance] = []
-                for one in page:
-                    try:
-                        each = self._next(one)
-                    except ZscpError as error:
-                        incomplete = self._unforeseen(one, error)
-                        continue
-                    if each is not None:
-                        yield from self._part(each, body)
-                        sent.append(one)
-                self._archive.record_access(sent)
-            if incomplete is not None:
-                raise incomplete
+                yield from self._parts_of(page, body)
+            if self._incomplete is not None:
+                raise self._incomplete
             yield body.end()
         finally:
             self._transfer.end()
 
-    def _unforeseen(self, instance: Instance, error: ZscpError) -> ZscpError:
-        failed_lately.add(instance)
-        self._transfer.left_out(instance, message_of(error))
-        return error
+    def _parts_of(self, page: Iterable[Instance], body: Multipart) -> Iterator[bytes]:
+        sent: list[Instance] = []
+        for one in page:
+            if (each := self._next(one)) is not None:
+                yield from self._part(each, body)
+                sent.append(one)
+        self._archive.record_access(sent)
 
     def _next(self, instance: Instance) -> _OnItsWay | None:
+        """An instance on its way; None for one that is left out, or fails now."""
         if (error := self.short.keys.get(instance.key)) is not None:
             self._transfer.left_out(instance, message_of(error))
             return None
         if instance.key == self._first.instance.key:
             return self._first
-        return self._found(instance)
+        try:
+            return self._found(instance)
+        except ZscpError as unforeseen:
+            self._incomplete = self._unforeseen(instance, unforeseen)
+            return None
+
+    def _unforeseen(self, instance: Instance, error: ZscpError) -> ZscpError:
+        failed_lately.add(instance)
+        self._transfer.left_out(instance, message_of(error))
+        return error
 
     def _part(self, each: _OnItsWay, body: Multipart) -> Iterator[bytes]:
         location = of_instance(self._asked.base, each.instance)
@@ -160,15 +163,9 @@ async def serve(asked: Asked) -> Response:
     return Pieces(asked, sending.parts(body), body.content_type, headers, status)
 
 
-def ranges_of(asked: Asked) -> Sequence[MediaRange]:
-    """What the sender of a request accepts."""
-    query = ", ".join(asked.request.query_params.getlist("accept"))
-    return accepted(", ".join(asked.request.headers.getlist("accept")), query)
-
-
 def acceptance_of(asked: Asked) -> Acceptance:
-    """The same, with what their entry says."""
-    return Acceptance(ranges_of(asked), asked.caller.preference, asked.caller.prefers)
+    """What the sender of a request accepts, with what their entry says."""
+    return Acceptance(accepted_by(asked.request), asked.caller.preference, asked.caller.prefers)
 
 
 def found(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from scp.archive.archive import Archive
 from scp.errors import ZscpError
 from scp.model import Instance
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.faults import Refused
@@ -21,7 +22,6 @@ from scp.web.dicomweb.multipart import Multipart, joined
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.dataset_json import ROOT, PixelEntry, json_of
-from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.loss import told_in
 from scp.web.dicomweb.retrieve.named import Named, named_with_digest
 from scp.web.dicomweb.retrieve.shortfall import Shortfall, failed_lately
@@ -98,7 +98,7 @@ async def serve(asked: Asked) -> Response:
 
 def _media_type(asked: Asked) -> str:
     """Raises Refused (406)."""
-    for one in ranges_of(asked):
+    for one in accepted_by(asked.request):
         for each in _TYPES:
             if one.covers(each) and one.multipart == (each == XML):
                 return each
@@ -162,11 +162,7 @@ def _coding(accepted: str) -> tuple[str, Coded]:
         taken[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     if taken.get("zstd"):
         return "zstd", _zstd
-    return ("gzip", _gzip) if taken.get("gzip") else ("", _plain)
-
-
-def _plain(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
-    yield from joined(pieces)
+    return ("gzip", _gzip) if taken.get("gzip") else ("", joined)
 
 
 def _gzip(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:

@@ -25,11 +25,13 @@ class Named:
         self._asked = asked
         self._pages = asked.desk.archive().pages
         self.numbers: list[int] = []
+        self._query: Query | None = None
         self._few = _by_sop_instance(asked)
         if not self._few:
             with suppress(QueryError):  # UIDs that are none, and name nothing
-                self.numbers = self._pages.numbers(_query(asked), self._watch())
-        self._first = self._few or self._pages.instances(self.numbers[:PAGE])
+                query = _query(asked)
+                self.numbers, self._query = self._pages.numbers(query, self._watch()), query
+        self._first = self._few or self._some(0, PAGE)
         if not self._first:
             raise Refused(404, "Nothing that is held, and that you may see, has these UIDs.")
 
@@ -48,14 +50,18 @@ class Named:
 
     def middle(self, most: int) -> list[Instance]:
         """At most ``most`` of them, from the one in the middle on."""
-        half = len(self.numbers) // 2
-        return self._few[:most] or self._pages.instances(self.numbers[half : half + most])
+        return self._few[:most] or self._some(len(self.numbers) // 2, most)
 
     def pages(self) -> Iterator[list[Instance]]:
         """All of them, as they are held when their turn comes."""
         yield self._first
         for at in range(PAGE, len(self.numbers), PAGE):
-            yield self._pages.instances(self.numbers[at : at + PAGE])
+            yield self._some(at, PAGE)
+
+    def _some(self, at: int, most: int) -> list[Instance]:
+        if self._query is None:
+            return []
+        return self._pages.instances(self.numbers[at : at + most], self._query)
 
 
 def named_with_digest(asked: Asked) -> tuple[Named, str]:

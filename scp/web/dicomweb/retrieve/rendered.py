@@ -8,14 +8,14 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scp.errors import NoPicture, QueryError
+from scp.errors import NoPicture, ObjectDamaged, ObjectMissing, QueryError
 from scp.model import Instance
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.asked import Asked
 from scp.web.dicomweb.desk import PictureWish
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, tag_of, unchanged
 from scp.web.dicomweb.retrieve.frames import numbers_of
-from scp.web.dicomweb.retrieve.instances import ranges_of
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 
@@ -67,19 +67,19 @@ def _candidates(asked: Asked) -> list[Instance]:
 def _rendered(
     asked: Asked, candidates: list[Instance], frame: int, wish: PictureWish
 ) -> tuple[Instance, bytes]:
-    """The first that has a picture. Raises NoPicture of the first where none has."""
-    fault: NoPicture | None = None
+    """The first that has a picture. Raises what the first one does where none has."""
+    fault: Exception | None = None
     for one in candidates:
         try:
             return one, asked.desk.render(one, frame, wish)
-        except NoPicture as error:
+        except (NoPicture, ObjectDamaged, ObjectMissing) as error:
             fault = fault or error
     raise fault or NoPicture("nothing that it has can be shown")
 
 
 def _media_type(asked: Asked) -> str:
     """Raises Refused (406)."""
-    for one in ranges_of(asked):
+    for one in accepted_by(asked.request):
         for each in _KINDS:
             if one.covers(each) and (not one.multipart or one.media_type == "*/*"):
                 return each

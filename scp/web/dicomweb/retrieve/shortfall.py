@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TypeVar
 
 from scp.errors import ZscpError, message_of
@@ -14,6 +16,9 @@ Made = TypeVar("Made")
 
 # So many failures are remembered, and told to the next who asks before the body begins.
 _MOST = 10_000
+# How long the first is looked for that can be sent: a bucket that does not answer takes as long for each one
+# (half of limits.dimse_seconds), and the connection would be closed after 15 minutes without a word.
+_FIRST_SECONDS = 30.0
 _NAMED = 5  # instances, in a header
 _LONGEST = 200  # characters of a reason
 
@@ -52,8 +57,8 @@ class Shortfall:
     fault of an instance.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
+    def __init__(self, check: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._check, self._clock = check, clock
         self.keys: dict[str, ZscpError] = {}
         self._uids: list[str] = []
 
@@ -79,11 +84,19 @@ class Shortfall:
     def first(
         self, pages: Iterable[Iterable[Instance]], attempt: Callable[[Instance], Made]
     ) -> tuple[Instance, Made]:
-        """The first instance of which something is made, and that. Raises what keeps all of them."""
-        for page in pages:
-            for one in page:
-                if one.key not in self.keys and (made := self.tried(one, attempt)) is not None:
-                    return one, made
+        """The first instance of which something is made, and that.
+
+        Raises what keeps all of them, or those that could be tried in time: where a store is away, each takes
+        the time of a request to it.
+        """
+        until = self._clock() + _FIRST_SECONDS
+        for one in chain.from_iterable(pages):
+            if one.key in self.keys:
+                continue
+            if (made := self.tried(one, attempt)) is not None:
+                return one, made
+            if self._clock() >= until:
+                break
         raise self.error
 
     def __len__(self) -> int:

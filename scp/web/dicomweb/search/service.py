@@ -9,7 +9,6 @@ from functools import partial
 from itertools import chain
 from urllib.parse import quote
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,14 +16,14 @@ from scp.audit import events, messages
 from scp.audit.actors import this_process
 from scp.index.watch import Watch
 from scp.model import LEVELS, UNIQUE_KEYS, Facts
-from scp.web.dicomweb.accept import accepted
+from scp.web.dicomweb.accept import accepted_by
 from scp.web.dicomweb.asked import Asked, Route, Serve
 from scp.web.dicomweb.faults import Refused
 from scp.web.dicomweb.json_model import JsonDataset, of_texts, written
 from scp.web.dicomweb.multipart import Multipart
 from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.search.matches import Match, SearchMatches
-from scp.web.dicomweb.search.parameters import MOST_BYTES, PARAMETERS, Search, asked_for, search_of
+from scp.web.dicomweb.search.parameters import PARAMETERS, Search, asked_for, search_of
 from scp.web.dicomweb.xml_model import MEDIA_TYPE as XML
 from scp.web.dicomweb.xml_model import native_model
 
@@ -83,17 +82,12 @@ def _begin(asked: Asked, level: str) -> _SearchBegun:
 
 def _media_type(request: Request) -> str:
     """What the client likes best of what there is (PS3.18 8.7.3.2). Raises Refused (406)."""
-    for one in accepted(request.headers.get("accept", ""), _query(request).get("accept", "")):
+    for one in accepted_by(request):
         if one.multipart and one.covers(XML):
             return XML
         if not one.multipart and (one.covers(_JSON) or one.covers(_PLAIN_JSON)):
             return _JSON if one.covers(_JSON) else _PLAIN_JSON
     raise Refused(406, f'Matches are told as {_JSON}, {_PLAIN_JSON}, or multipart/related; type="{XML}".')
-
-
-def _query(request: Request) -> QueryParams:
-    """The parameters of a query that is not too long to be looked at."""
-    return request.query_params if len(request.scope["query_string"]) <= MOST_BYTES else QueryParams()
 
 
 def _told_by(base: str, search: Search, level: str) -> Callable[[Match], Mapping[str, str]]:

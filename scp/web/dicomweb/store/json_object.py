@@ -58,7 +58,6 @@ def file_of(described: Any, bulk: Mapping[str, BulkValue]) -> SentFile:
 
     Raises UnreadableDataset, and what kept a bulk value from being read.
     """
-
     room = bounds().header_bytes  # one value may be named often
 
     def value_of(address: str) -> bytes:
@@ -70,7 +69,9 @@ def file_of(described: Any, bulk: Mapping[str, BulkValue]) -> SentFile:
         return bytes(value)
 
     try:
-        rest = {tag: entry for tag, entry in described.items() if tag[:4].upper() not in _APART}
+        # Tags are in upper case (F.2.2); pixel data that somebody writes otherwise is not left out.
+        described = {tag.upper(): entry for tag, entry in described.items()}
+        rest = {tag: entry for tag, entry in described.items() if tag[:4] not in _APART}
         one = Dataset.from_json(rest, value_of)
         one.SpecificCharacterSet = "ISO_IR 192"  # JSON is UTF-8
         syntax, pixel = _pixel_element(described, bulk, int(one.get("NumberOfFrames") or 1))

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scp.errors import UnreadableDataset
 from scp.resources.bounds import bounds
 from scp.spool import Buffer, Spool
 from scp.web.dicomweb.store.json_object import BulkValue, file_of
 from scp.web.dicomweb.store.part_file import SentFile
 from scp.web.dicomweb.store.part_reader import MalformedBody, PartReader
-from scp.web.dicomweb.store.parts import MOST_PARTS, BodyBeyondBounds
+from scp.web.dicomweb.store.parts import MOST_PARTS, BodyBeyondBounds, why_encoded
 
 METADATA = "application/dicom+json"
 # Headers of some thousand images; each byte becomes several while they are read.
@@ -34,6 +35,16 @@ class DescribedObject:
         return file_of(self.dataset, self.bulk)
 
 
+@dataclass(frozen=True, slots=True)
+class _BulkPlace:
+    """Where a bulk value lies among all of them, or why it cannot be used."""
+
+    content_type: str
+    begin: int
+    end: int
+    fault: Exception | None
+
+
 class MetadataParts:
     """Takes the parts, as :class:`PartSink` has it: the metadata first, and bulk values behind it."""
 
@@ -41,7 +52,7 @@ class MetadataParts:
         self._metadata = bytearray()
         self._values = Spool()  # one for all: each large one is an open file
         self._fault: Exception | None = None
-        self._places: dict[str, tuple[str, int, int]] = {}  # address → Content-Type, begin, end
+        self._places: dict[str, _BulkPlace] = {}  # by address
         self._headers: Mapping[str, str] = {}
         self._count = self._begun = self._size = 0
         self._arrived: list[DescribedObject] = []
@@ -75,7 +86,10 @@ class MetadataParts:
     def end(self) -> None:
         """See PartSink."""
         if self._count > 1:
-            place = self._headers.get("content-type", ""), self._begun, self._values.size
+            kind, told = self._headers.get("content-type", ""), why_encoded(self._headers)
+            place = _BulkPlace(
+                kind, self._begun, self._values.size, UnreadableDataset(told) if told else None
+            )
             self._places[self._headers.get("content-location", "").strip()] = place
 
     def resolve(self) -> None:
@@ -91,8 +105,8 @@ class MetadataParts:
         self._metadata.clear()
         whole = memoryview(b"" if self._fault is not None else self._values.view())
         bulk = {
-            address: BulkValue(kind, whole[begin:end], self._fault)
-            for address, (kind, begin, end) in self._places.items()
+            address: BulkValue(one.content_type, whole[one.begin : one.end], self._fault or one.fault)
+            for address, one in self._places.items()
         }
         self._arrived = [DescribedObject(one, bulk) for one in found]
 

@@ -87,11 +87,18 @@ class ArrivingParts:
 
 def _why_unread(headers: Mapping[str, str]) -> str:
     """Why a part is not read, by its headers; empty where it is. Without Content-Type it is DICOM."""
-    encoding = headers.get("content-transfer-encoding", "").strip().lower()
-    if encoding not in _AS_IT_IS:
-        return f"its Content-Transfer-Encoding is {encoding[:20]}; send it as it is"
+    if told := why_encoded(headers):
+        return told
     kind = headers.get("content-type", "").strip()
     ranges = accepted(kind) if kind else ()
     if kind and not (ranges and not ranges[0].multipart and ranges[0].media_type == DICOM):
         return f"its Content-Type is {kind[:60]}, not {DICOM}"
     return ""
+
+
+def why_encoded(headers: Mapping[str, str]) -> str:
+    """That a part, by its headers, would have to be decoded first; empty where it would not."""
+    encoding = headers.get("content-transfer-encoding", "").strip().lower()
+    if encoding in _AS_IT_IS:
+        return ""
+    return f"its Content-Transfer-Encoding is {encoding[:20]}; send it as it is"

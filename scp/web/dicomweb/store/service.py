@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from scp.resources.pressure import pressure
 from scp.spool import Buffer
-from scp.web.dicomweb.accept import ANYTHING, MULTIPART, accepted
+from scp.web.dicomweb.accept import ANYTHING, MULTIPART, accepted, accepted_by
 from scp.web.dicomweb.asked import Asked, Route
 from scp.web.dicomweb.faults import RETRY_SECONDS, Refused, fault
 from scp.web.dicomweb.json_model import written
@@ -165,7 +165,7 @@ def _reader(request: Request) -> tuple[BodyReader, Arriving]:
 
 def _answer_type(request: Request) -> str:
     """The media type of the answer (PS3.18 10.5.3.3). Raises Refused (406), before anything is stored."""
-    for one in accepted(request.headers.get("accept", ""), request.query_params.get("accept", "")):
+    for one in accepted_by(request):
         for media_type in _ANSWERS:
             if not one.multipart and one.covers(media_type):
                 return media_type
