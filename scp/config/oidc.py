@@ -123,4 +123,8 @@ class OidcSettings(Table):
     def lack(self) -> str:
         """What is not installed, with the remedy; empty where nothing is needed, or all is there."""
         missing = [name for module, name in _NEEDED.items() if self.issuer and find_spec(module) is None]
-        return f"{', '.join(missing)}: not installed; pip install 'zscp[oidc]'" if missing else ""
+        return (
+            f"{', '.join(missing)}: not installed; install the extra oidc (docs/configuration.md)"
+            if missing
+            else ""
+        )

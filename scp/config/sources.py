@@ -37,9 +37,12 @@ _WORDING = {
 
 
 def read_text(path: Path) -> str:
-    """The text of the file at ``path``; ConfigurationError when it cannot be read."""
+    """The text of the file at ``path``; ConfigurationError when it cannot be read.
+
+    Without the mark that editors of Windows put before it (U+FEFF), which TOML does not know.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         remedy = "name another file, or none for the defaults"
         raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error

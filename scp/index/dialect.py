@@ -77,7 +77,10 @@ def kind_of(name: str) -> Kind:
     try:
         from scp.index import postgresql  # noqa: PLC0415 - psycopg comes with an extra
     except ImportError as error:
-        told = "index.url: PostgreSQL needs psycopg, which is missing; run: pip install 'zscp[postgresql]'"
+        told = (
+            "index.url: PostgreSQL needs psycopg, which is missing; install the extra postgresql"
+            " (docs/configuration.md)"
+        )
         raise ConfigurationError(told) from error
     return cast(Kind, postgresql)
 

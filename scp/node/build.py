@@ -33,6 +33,7 @@ from scp.index.files import exists, set_aside
 from scp.index.sql import SqlIndex
 from scp.lifecycle.rebuild import make_fit
 from scp.lifecycle.recovery import recover
+from scp.node.account import check_account
 from scp.node.encryption import missing_keys, note_keys
 from scp.node.heartbeat import check_alone, register
 from scp.node.itself import itself, own_folder
@@ -70,8 +71,9 @@ def open_archive(
     Raises OutOfResources when the index cannot be opened, IndexDamaged, and ConfigurationError.
     """
     storage = settings.storage
-    storage.path.mkdir(parents=True, exist_ok=True)
     own = own_folder(settings)
+    check_account(own)
+    storage.path.mkdir(parents=True, exist_ok=True)
     own.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
     placed = places(settings)

@@ -73,7 +73,7 @@ def page_lack(settings: Settings) -> str:
     if http.page == "off":
         return 'http.page is "off"'
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        return f"{', '.join(missing)}: not installed; pip install 'zscp[web]'"
+        return f"{', '.join(missing)}: not installed; install the extra web (docs/configuration.md)"
     return http.page_fault
 
 

@@ -263,8 +263,8 @@ def library_for(place: BucketPlace) -> Any:
         return import_module("obstore")
     except ImportError as error:
         raise ConfigurationError(
-            f"{place.name} needs the package obstore, which is not installed:"
-            f" pip install 'zscp[{kind_of(place).extra}]'"
+            f"{place.name} needs the package obstore, which is not installed;"
+            f" install the extra {kind_of(place).extra} (docs/configuration.md)"
         ) from error
 
 

@@ -547,6 +547,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml", {})
 
 
+def test_a_file_of_a_windows_editor_can_be_read(tmp_path: Path) -> None:
+    """Notepad puts U+FEFF before the text, and ends lines with CR LF."""
+    (tmp_path / "notepad.toml").write_bytes(b"\xef\xbb\xbf[node]\r\naet = 'ONE'\r\n")
+    assert load(tmp_path / "notepad.toml", {}).node.aet == "ONE"
+
+
 _NINES = "9" * 5000
 
 

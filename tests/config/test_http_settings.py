@@ -201,7 +201,7 @@ def test_what_has_no_effect_of_an_issuer_is_told(monkeypatch: pytest.MonkeyPatch
     assert warnings(asked) == []
     monkeypatch.setattr("scp.config.oidc.find_spec", lambda name: None)
     (told,) = warnings(asked)
-    assert "PyJWT, httpx2: not installed; pip install 'zscp[oidc]'" in told
+    assert "PyJWT, httpx2: not installed; install the extra oidc" in told
 
 
 def test_a_change_of_an_issuer_is_one_of_security() -> None:

@@ -318,5 +318,5 @@ def test_without_its_packages_tokens_cannot_be_checked(
 ) -> None:
     monkeypatch.setattr("scp.config.oidc.find_spec", lambda name: None)
     assert asked(known, issuer.token()).status_code == 503
-    assert "pip install 'zscp[oidc]'" in refusals(known)[0]
+    assert "install the extra oidc" in refusals(known)[0]
     assert callers.Callers(lambda: known.settings, known.sessions)._tokens is None

@@ -136,6 +136,25 @@ def test_what_is_no_metadata_is_refused(stow: MadeDicomWeb, metadata: bytes) -> 
     assert sent(stow, metadata, bulk(b"")).status_code == 400
 
 
+def test_inline_values_that_are_no_base64_are_refused(stow: MadeDicomWeb) -> None:
+    """Python leaves out what it does not know: an image came to be stored without its pixels."""
+    pixels = described(image("1.2.64.1.1")) | {"7FE00010": {"vr": "OW", "InlineBinary": "@@@@"}}
+    private = {"vr": "OB", "InlineBinary": "AA*C"}
+    nested = described(image("1.2.64.1.2")) | {"00081140": {"vr": "SQ", "Value": [{"00091010": private}]}}
+    lines = described(image("1.2.64.1.3")) | {"7FE00010": {"vr": "OW", "InlineBinary": "AA\r\nEC"}}
+    answer = sent(stow, [pixels, nested, lines], bulk(b"\0\1"))
+    assert others(answer.json()) == [0xC002, 0xC002]
+    assert stored(answer.json()) == {"1.2.64.1.3": 0}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_no_json(stow: MadeDicomWeb, number: str) -> None:
+    one = json.dumps([described(image("1.2.65.1.1")) | {"00281053": {"vr": "DS", "Value": [12345]}}])
+    answer = sent(stow, one.replace("12345", number).encode(), bulk(b"\0\1"))
+    assert answer.status_code == 400
+    assert stow.archive.named("1.2.65.1.1") == []
+
+
 def test_nothing_of_a_body_without_its_end_is_stored(stow: MadeDicomWeb) -> None:
     answer = sent(stow, [described(image("1.2.64.1.1"))], bulk(bytes(512)), end=b"")
     assert (answer.status_code, stow.archive.named("1.2.64.1.1")) == (400, [])

@@ -103,3 +103,10 @@ def test_the_unit_fits_the_node() -> None:
     assert {service[key] for key in ("NoNewPrivileges", "PrivateTmp", "ProtectHome")} == {"true"}
     assert service["ProtectSystem"] == "strict"
     assert service["ReadWritePaths"] == service["WorkingDirectory"] == "/var/lib/zscp"
+
+
+@pytest.mark.quick
+def test_the_unit_sets_no_key() -> None:
+    """It would count over the file, in a cluster over bucket and server, and not for commands."""
+    text = UNIT.read_text(encoding="utf-8")
+    assert "ZSCP_" not in text

@@ -296,6 +296,12 @@ def test_another_sites_page_changes_nothing_and_logs_nobody_in(
     assert page.entered("anna").post("/act", headers=own).status_code == 200
 
 
+@pytest.mark.parametrize("path", gatekeeper.PROBES)
+def test_what_a_probe_does_not_take_is_no_fault_of_the_node(page: MadePage, path: str) -> None:
+    answer = page.client().post(path, content=b"abc")
+    assert (answer.status_code, answer.text) == (405, "Method Not Allowed\n")
+
+
 def test_a_long_request_is_not_read(page: MadePage) -> None:
     answer = page.entered("anna").post("/act", content=b"x" * (1 << 20) + b"y")
     assert answer.status_code == 413

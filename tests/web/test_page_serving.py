@@ -276,7 +276,7 @@ def test_there_is_a_page_where_the_extra_is(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_without_the_extra_there_are_metrics_and_health(tmp_path: Path) -> None:
-    assert "pip install 'zscp[web]'" in page_lack(settings_in(tmp_path))
+    assert "install the extra web" in page_lack(settings_in(tmp_path))
     process = process_of(settings_in(tmp_path))
     assert isinstance(process._server, PageServer)
     assert process._server.pages.keys() == {"/metrics", "/live", "/ready"}

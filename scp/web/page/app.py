@@ -9,7 +9,7 @@ import anyio
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -125,6 +125,8 @@ def _broken(request: Request, error: Exception) -> Response:
 def _told(request: Request, status: int, told: str) -> Response:
     if request.url.path.startswith(API):
         return JSONResponse({"detail": told}, status)
+    if request.url.path in PROBES:  # nobody was asked who they are, which a page shows
+        return PlainTextResponse(f"{told}\n", status)
     return rendering_of(request).page(request, "fault.html", status, fault=told, status=status)
 
 

@@ -69,6 +69,7 @@ def file_of(described: Any, bulk: Mapping[str, BulkValue]) -> SentFile:
         return bytes(value)
 
     try:
+        _check_inline(described)
         # Tags are in upper case (F.2.2); pixel data that somebody writes otherwise is not left out.
         described = {tag.upper(): entry for tag, entry in described.items()}
         rest = {tag: entry for tag, entry in described.items() if tag[:4] not in _APART}
@@ -85,6 +86,24 @@ def file_of(described: Any, bulk: Mapping[str, BulkValue]) -> SentFile:
         raise UnreadableDataset(f"its metadata is no DICOM JSON: {type(error).__name__}") from error
     uids = (str(one.get("SOPClassUID") or ""), str(one.get("SOPInstanceUID") or ""))
     return SentFile(Part10(*uids, syntax, spool.view()), spool.sha256)
+
+
+def _check_inline(described: Any) -> None:
+    """Check the inline values, at all depths: what pydicom does not know as Base64 it leaves out.
+
+    Raises ValueError, and what else a value that is none of DICOM JSON raises.
+    """
+    for entry in described.values():
+        if "InlineBinary" in entry:
+            _decoded(entry["InlineBinary"])
+        if entry.get("vr") == "SQ":
+            for item in entry.get("Value") or ():
+                _check_inline(item)
+
+
+def _decoded(inline: str) -> bytes:
+    """The bytes of an inline value, which may be in lines. Raises ValueError."""
+    return b64decode("".join(inline.split()), validate=True)
 
 
 def _written(dataset: Dataset) -> bytes:
@@ -113,7 +132,7 @@ def _pixel_element(
         return EXPLICIT, ()
     entry, vr = described[tag], _PIXELS[tag]
     inline = entry.get("InlineBinary")
-    found = _named(bulk, entry.get("BulkDataURI")) if inline is None else BulkValue("", b64decode(inline))
+    found = _named(bulk, entry.get("BulkDataURI")) if inline is None else BulkValue("", _decoded(inline))
     syntax, size = found.transfer_syntax, len(found.value)
     padding = b"\0" * (size % 2)
     if syntax == EXPLICIT:

@@ -95,7 +95,7 @@ class MetadataParts:
     def resolve(self) -> None:
         """Find the objects, when all parts are there. Raises MalformedBody, BodyBeyondBounds."""
         try:
-            found = json.loads(self._metadata)
+            found = json.loads(self._metadata, parse_constant=_refused)
         except (ValueError, RecursionError) as error:
             raise MalformedBody("its first part is no JSON") from error
         if not isinstance(found, list) or not found:
@@ -109,6 +109,11 @@ class MetadataParts:
             for address, one in self._places.items()
         }
         self._arrived = [DescribedObject(one, bulk) for one in found]
+
+
+def _refused(name: str) -> None:
+    """NaN, and what is infinite, are no JSON (RFC 8259 6), and no value of DS."""
+    raise ValueError(f"{name} is no number of JSON")
 
 
 class MetadataReader:
