@@ -13,6 +13,7 @@ import examples
 import forked
 import objects
 import pytest
+import temporary
 import typer.main
 import typer.testing
 from process_state import put_back
@@ -76,8 +77,11 @@ def _alternating(items: list[pytest.Item]) -> list[pytest.Item]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Processes that share the tests (pytest-xdist) have one process from which those of zscp are forked."""
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        forked.share()
+    if not hasattr(config, "workerinput"):  # those of pytest-xdist have their folders in this one's
+        temporary.use_memory()
+        if getattr(config.option, "numprocesses", None):
+            forked.share()
+    forked.encode_beside_others()
     if _is_asked_for("long", config):
         examples.try_all()
 

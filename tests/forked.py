@@ -141,6 +141,20 @@ def run(command: Sequence[object], *, timeout: float = 120, **more: Any) -> subp
             os.close(each)
 
 
+def encode_beside_others() -> None:
+    """Let threads that encode have their share of the cores, also in processes that are forked from now on.
+
+    A node runs them only when no other wants a core. Beside other tests that take all cores, theirs stood
+    still: a stage for 20 small objects took a minute.
+    """
+    for name in ("encoder", "recompress"):
+        importlib.import_module(f"scp.lifecycle.{name}").yield_to_others = _nothing  # type: ignore[attr-defined]
+
+
+def _nothing() -> None:
+    pass
+
+
 # -- the process that they are forked from ---------------------------------------------------------------
 
 _found: dict[str, Any] = {}
@@ -182,6 +196,7 @@ def _serve(parent: socket.socket, listens: socket.socket) -> list[str]:
     """Fork for whoever asks; comes back in each process that is forked, with its command's arguments."""
     for name in (*_IMPORTED, *_IMPORTED_BY_COMMANDS):
         importlib.import_module(name)
+    encode_beside_others()
     _build_the_commands()
     importlib.import_module("scp.encoding.cage.work").warm_up()
     with TemporaryDirectory() as folder:  # all that open an index find its statements compiled

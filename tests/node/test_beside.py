@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from waiting import until
 
 from scp.cli import main as cli
+from scp.node import beside
 from scp.node.beside import begin, end
 
 ASKING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -31,7 +33,9 @@ def blocked_in(process: int) -> int:
     return next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
 
 
-def test_a_plan_that_is_asked_to_end_does() -> None:
+def test_a_plan_that_is_asked_to_end_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine it did not get to listen within a minute.
+    monkeypatch.setattr(beside, "_NICE", 0)
     with tempfile.TemporaryFile() as out:
         process = begin([sys.executable, "-m", "scp.node.planned"], out, out, subprocess.PIPE)
         try:
@@ -40,6 +44,14 @@ def test_a_plan_that_is_asked_to_end_does() -> None:
             end(process)
             process.communicate()
     assert process.returncode == -signal.SIGINT
+
+
+def test_it_has_a_low_priority() -> None:
+    with tempfile.TemporaryFile() as out:
+        process = begin([sys.executable, "-c", "import os; print(os.nice(0))"], out, out)
+        assert process.wait(60) == 0
+        out.seek(0)
+        assert int(out.read()) == min(os.nice(0) + beside._NICE, 19)
 
 
 def test_so_does_each_command(monkeypatch: pytest.MonkeyPatch) -> None:

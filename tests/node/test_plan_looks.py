@@ -18,6 +18,7 @@ from waiting import until
 from scp.background.loop import Loop
 from scp.config.link import link
 from scp.config.settings import Settings
+from scp.node import beside
 from scp.node.build import open_archive
 from scp.node.page_savings import PlanLooks
 from scp.web.plans import PlanLook
@@ -26,6 +27,12 @@ from scp.web.plans import PlanLook
 FAILS = "import sys; sys.stdin.buffer.read(); sys.exit('a line\\nthe index cannot be used')"
 LASTS = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 LATER = {"name": "all", "stages": [{"form": "zstd"}, {"form": "htj2k", "after": "30d"}]}
+
+
+@pytest.fixture(autouse=True)
+def _as_soon_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a program of low priority did not end within a minute."""
+    monkeypatch.setattr(beside, "_NICE", 0)
 
 
 @contextmanager

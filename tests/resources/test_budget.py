@@ -319,7 +319,8 @@ with shared.taking(1 << 40):
 def test_many_threads_in_several_processes(own: Callable[[str], subprocess.Popen[str]]) -> None:
     """None waits for ever, whatever they want, and all of it is free in the end."""
     out, _ = own(_LOAD).communicate(timeout=100)
-    assert out.split("\n")[:2] == ["[0, 0, 0]", "128"]
+    told = [line for line in out.splitlines() if "waited for memory" not in line]  # on a busy machine
+    assert told == ["[0, 0, 0]", "128"]
 
 
 _HOLDER = """

@@ -139,6 +139,8 @@ def _starting(folder: Callable[[], Path], parts: dict[str, Any]) -> Iterator[Sta
     yield start
     for running in started:
         running.node.stop()
+    for running in started:  # hundreds of them would take room in memory (tests/temporary.py)
+        shutil.rmtree(running.root, ignore_errors=True)
     started.clear()
     # Its parts refer to each other, so a node's 16 descriptors stay until they are collected. Where a process
     # has 1024, pynetdicom's select() aborts associations. Collecting takes half a second there.
@@ -362,3 +364,4 @@ def archive(tmp_path_factory: pytest.TempPathFactory, stored: Path) -> Iterator[
     opened = open_archive(settings_of(tables_of(root, {"policy": policy(FAST)})))
     yield opened
     opened.close()
+    shutil.rmtree(root, ignore_errors=True)
