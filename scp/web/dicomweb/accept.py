@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 MULTIPART = "multipart/related"
 ANYTHING = "*/*"
@@ -32,7 +33,7 @@ class MediaRange:
     multipart: bool = False
     transfer_syntax: str = ""
     quality: float = 1.0
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def covers(self, media_type: str) -> bool:
         """Whether a media type is in the range."""
@@ -47,6 +48,7 @@ class MediaRange:
         return 2 - self.media_type.count("*")
 
 
+@lru_cache(64)  # a client sends the same with each request; with the longest heads these are some 10 MB
 def accepted(header: str, query: str = "") -> tuple[MediaRange, ...]:
     """What is accepted, the best first; those of equal quality in the order in which they were given.
 

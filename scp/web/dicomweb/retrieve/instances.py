@@ -80,7 +80,7 @@ class _AskedFor:
     def _found(self, instance: Instance) -> _OnItsWay:
         return found(self._archive, instance, self._offers(instance), self._acceptance.preference)
 
-    def _offers(self, instance: Instance) -> list[Offer]:
+    def _offers(self, instance: Instance) -> Sequence[Offer]:
         stored, received = instance.transfer_syntax, instance.received_transfer_syntax
         return instance_offers(self._acceptance, stored, received, self._single)
 
@@ -160,7 +160,7 @@ async def serve(asked: Asked) -> Response:
     return Pieces(asked, sending.parts(body), body.content_type, headers, status)
 
 
-def ranges_of(asked: Asked) -> Sequence[MediaRange]:
+def ranges_of(asked: Asked) -> tuple[MediaRange, ...]:
     """What the sender of a request accepts."""
     query = ", ".join(asked.request.query_params.getlist("accept"))
     return accepted(", ".join(asked.request.headers.getlist("accept")), query)
