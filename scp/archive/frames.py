@@ -32,10 +32,15 @@ _SMALL = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class OpenFrames:
-    """The frames of a stored object, whose file was read and checked; ``instance`` is its current row."""
+    """The frames of a stored object, whose file was read and checked; ``instance`` is its current row.
+
+    ``proven``: by SHA-256, which is needed for more than to send its frames as they lie there
+    (docs/decisions/0192).
+    """
 
     instance: Instance
     access: FrameAccess
+    proven: bool
 
     @property
     def count(self) -> int:
@@ -58,22 +63,24 @@ class FrameReader:
         self._changes = threading.Lock()
         self._closing: threading.Timer | None = None
 
-    def open(self, instance: Instance) -> OpenFrames:
-        """The frames of an object that the index holds now.
+    def open(self, instance: Instance, as_stored: bool = False) -> OpenFrames:
+        """The frames of an object that the index holds now; ``as_stored``: they are to go out as they lie.
 
         Raises NoLosslessWay where it has none that can be told apart; ObjectMissing, ObjectDamaged,
         ObjectUnavailable, OutOfResources.
         """
         instance = self._elsewhere.brought(instance)
-        if (found := self._found(instance)) is not None:
+        if (found := self._found(instance)) is not None and (found.proven or as_stored):
             return found
         with self._trials.of(instance, "read"):
-            instance, file = self._reader.read(instance)
+            instance, (file, proven) = self._reader.followed(
+                instance, self._reader.quickly if as_stored else self._reader.proven
+            )
             try:
                 access = FrameAccess(file.dataset, file.transfer_syntax, provenance_of(file).restoration)
             except (CodecError, UnreadableDataset) as error:
                 raise NoLosslessWay(f"{instance.sop_instance_uid}: {error}") from error
-        opened = OpenFrames(instance, access)
+        opened = OpenFrames(instance, access, proven)
         self._keep(opened)
         return opened
 
@@ -85,6 +92,8 @@ class FrameReader:
         Raises NoLosslessWay, with the reason, where it cannot be had in that transfer syntax; ObjectRefused,
         OutOfResources.
         """
+        if not opened.proven and (lossy is not None or transfer_syntax != opened.access.transfer_syntax):
+            opened = self.open(opened.instance)  # a forged codestream must reach no codec
         instance, access = opened.instance, opened.access
         decodes = transfer_syntax != access.transfer_syntax and lookup(access.transfer_syntax).encapsulated
         # A file that is cut off while it is mapped ends the process: the next one knows which it was.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Self
 
@@ -16,6 +16,7 @@ from scp.index.checks import SqlChecks
 from scp.index.commitments import SqlCommitments
 from scp.index.committed import CommittedRow
 from scp.index.conflicts import listed
+from scp.index.cursors import Cursors
 from scp.index.databases import Database
 from scp.index.dialect import connect, kind, reads, translated, watched
 from scp.index.durable import sync
@@ -67,7 +68,7 @@ class SqlIndex:
             lambda group: self._writer.recording([item for _, item in group]),
             lambda connection, work: work[0](connection, work[1]),
         )
-        self._rows = InstanceRows(engine.dialect)
+        self._rows, self._cursors = InstanceRows(engine.dialect), Cursors(engine)
         self._named = named_instances(engine.dialect)
         self.stages = SqlStages(engine, self._writer)
         self.checks = SqlChecks(engine, self._writer)
@@ -204,11 +205,7 @@ class SqlIndex:
 
     def named(self, sop_instance_uid: str) -> list[Instance]:
         """See :meth:`scp.index.index.Index.named`."""
-        with (
-            translated(self._engine),
-            closing(self._engine.raw_connection()) as connection,
-            closing(connection.cursor()) as cursor,
-        ):
+        with translated(self._engine), self._cursors.one() as cursor:
             rows = self._named.run(cursor, {"uid": sop_instance_uid}).fetchall()
         instances = [self._rows.instance(row) for row in rows]
         return sorted(instances, key=lambda one: one.received_at, reverse=True)
@@ -314,6 +311,7 @@ class SqlIndex:
     def close(self) -> None:
         """See :meth:`scp.index.index.Index.close`."""
         self._writer.close()
+        self._cursors.close()
         self._engine.dispose()
 
 

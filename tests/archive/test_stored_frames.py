@@ -21,6 +21,8 @@ from scp.errors import NoLosslessWay, ObjectDamaged
 from scp.index.sql import SqlIndex
 from scp.model import Instance
 from scp.objects.local import LocalStore
+from scp.objects.part10 import Part10
+from scp.spool import xxh3
 from scp.syntaxes import BY_FORM, EXPLICIT, JPEG_BASELINE, RLE
 
 pytestmark = pytest.mark.quick
@@ -96,13 +98,13 @@ def test_an_open_file_is_not_read_again_and_a_replaced_one_is(
     held = archive(tmp_path, "htj2k")
     instance = held.ingest(phantom(_GREY)).instance
     reads: list[str] = []
-    read = held.reader.read
+    sound = held.reader.sound
 
-    def counted(asked: Instance) -> object:
+    def counted(asked: Instance) -> Part10:
         reads.append(asked.key)
-        return read(asked)
+        return sound(asked)
 
-    monkeypatch.setattr(held.reader, "read", counted)
+    monkeypatch.setattr(held.reader, "sound", counted)
     assert held.frames.open(instance) is held.frames.open(instance)
     assert reads == [instance.key]
     with pytest.raises(ObjectDamaged):  # a row of another file does not get what is open
@@ -111,15 +113,47 @@ def test_an_open_file_is_not_read_again_and_a_replaced_one_is(
     held.close()
 
 
-def test_a_damaged_file_gives_no_frame(tmp_path: Path) -> None:
-    held = archive(tmp_path, "htj2k")
-    instance = held.ingest(phantom(_GREY)).instance
-    path = tmp_path / "objects" / instance.key
+def damaged(folder: Path, instance: Instance) -> bytes:
+    """The stored file of an object, after a bit of it was flipped."""
+    path = folder / "objects" / instance.key
     data = bytearray(path.read_bytes())
     data[-20] ^= 1
     path.write_bytes(data)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("as_stored", [True, False])
+def test_a_damaged_file_gives_no_frame(tmp_path: Path, as_stored: bool) -> None:
+    held = archive(tmp_path, "htj2k")
+    instance = held.ingest(phantom(_GREY)).instance
+    damaged(tmp_path, instance)
     with pytest.raises(ObjectDamaged):
-        held.frames.open(instance)
+        held.frames.open(instance, as_stored)
+    held.close()
+
+
+def test_a_forged_file_reaches_no_codec(tmp_path: Path) -> None:
+    """It has the fast digest of its row, and not the SHA-256: it may go out as it lies, and no further."""
+    held = archive(tmp_path, "htj2k")
+    instance = held.ingest(phantom(_GREY)).instance
+    forged = replace(instance, stored_xxh3=xxh3(damaged(tmp_path, instance)))
+    opened = held.frames.open(forged, as_stored=True)
+    assert held.frames.frame(opened, 1, instance.transfer_syntax)
+    for other in (EXPLICIT, RLE):
+        with pytest.raises(ObjectDamaged):
+            held.frames.frame(opened, 1, other)
+    with pytest.raises(ObjectDamaged):  # nor by what stays open
+        held.frames.open(forged)
+    held.close()
+
+
+def test_a_file_that_is_to_be_decoded_is_proven_first(tmp_path: Path) -> None:
+    held = archive(tmp_path, "htj2k")
+    instance = held.ingest(phantom(_GREY)).instance
+    opened = held.frames.open(instance, as_stored=True)
+    assert not opened.proven
+    assert bytes(held.frames.frame(opened, 2, EXPLICIT)) == native_frame(_GREY, 2)
+    assert held.frames.open(instance, as_stored=True).proven  # it stays open
     held.close()
 
 

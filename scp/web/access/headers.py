@@ -6,8 +6,8 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 SECURITY_HEADERS: Mapping[str, str] = {
@@ -23,6 +23,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+# As they are sent.
+_RAW = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 # Of proxies (RFC 7239, RFC 9110 7.6.3), and what most have used before.
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+)(:\d{1,5})?", re.ASCII)
@@ -34,15 +36,24 @@ def is_known_host(host: str, names: Iterable[str]) -> bool:
     A page elsewhere may make its own name one of this node's address, and would then read the answers (DNS
     rebinding); an address in Host was not looked up. Ports are anybody's, as of tunnels.
     """
+    name = _name_in(host)
+    if name is None:
+        return False
+    return not name or name in {"localhost", socket.gethostname().casefold(), *map(str.casefold, names)}
+
+
+@lru_cache(64)  # clients send the same with each request
+def _name_in(host: str) -> str | None:
+    """The name in the header field Host; empty for an address, None for what is neither."""
     found = _HOST.fullmatch(host)
     if found is None:
-        return False
+        return None
     name = found["name"].casefold().rstrip(".")
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:
-        return name in {"localhost", socket.gethostname().casefold(), *map(str.casefold, names)}
-    return True
+        return name or None
+    return ""
 
 
 def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
@@ -66,9 +77,9 @@ def guarded(send: Send) -> Send:
 
     async def given(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
+            headers = [*message["headers"]]
+            there = {name for name, _ in headers}  # ASGI: names are in lower case
+            message["headers"] = headers + [one for one in _RAW if one[0] not in there]
         await send(message)
 
     return given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -34,7 +35,7 @@ class MediaRange:
     multipart: bool = False
     transfer_syntax: str = ""
     quality: float = 1.0
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def covers(self, media_type: str) -> bool:
         """Whether a media type is in the range."""
@@ -55,6 +56,7 @@ def accepted_by(request: Request) -> tuple[MediaRange, ...]:
     return accepted(", ".join(request.headers.getlist("accept")), query)
 
 
+@lru_cache(64)  # a client sends the same with each request; with the longest heads these are some 10 MB
 def accepted(header: str, query: str = "") -> tuple[MediaRange, ...]:
     """What is accepted, the best first; those of equal quality in the order in which they were given.
 

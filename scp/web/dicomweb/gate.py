@@ -191,8 +191,9 @@ class Gate:
         return Refused(401, f"The token is refused: {why}.", challenge)
 
     def _base(self, request: Request) -> str:
-        url = request.url
-        return f"{url.scheme}://{url.netloc}{self._desk.settings().dicomweb.path}"
+        # What Host says was checked: it is an address or a name of this node.
+        host, path = request.headers.get("host", ""), self._desk.settings().dicomweb.path
+        return f"{request.scope['scheme']}://{host}{path}"
 
 
 def raw_path(scope: Scope) -> str:

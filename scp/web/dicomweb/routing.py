@@ -29,7 +29,10 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route], described_by: Route) -> None:
         self._described_by = described_by
-        self._routes = [(tuple(route.path.strip("/").split("/")), route) for route in routes]
+        self._routes: dict[int, list[tuple[tuple[str, ...], Route]]] = {}  # by the number of segments
+        for route in routes:
+            pattern = tuple(route.path.strip("/").split("/"))
+            self._routes.setdefault(len(pattern), []).append((pattern, route))
 
     def find(self, method: str, raw_path: str) -> Match:
         """The route of a path below the base, as it was sent; HEAD is GET. Raises Refused (400, 404, 405)."""
@@ -37,7 +40,7 @@ class Routes:
             return Match(self._described_by, {})
         segments = _segments(raw_path)
         method, allowed = "GET" if method == "HEAD" else method, set()
-        for pattern, route in self._routes:
+        for pattern, route in self._routes.get(len(segments), ()):
             named = _named(pattern, segments)
             if named is not None and route.method == method:
                 return Match(route, named)
@@ -59,9 +62,7 @@ def _segments(raw_path: str) -> tuple[str, ...]:
 
 
 def _named(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
-    """What the named parts of a pattern are; None where it does not match."""
-    if len(pattern) != len(segments):
-        return None
+    """What the named parts of a pattern of as many segments are; None where it does not match."""
     named = {}
     for wanted, given in zip(pattern, segments, strict=True):
         if wanted.startswith("{"):

@@ -12,6 +12,7 @@ from scp.archive.frames import OpenFrames
 from scp.encoding.codecs.resolutions import resolutions_of
 from scp.errors import NoLosslessWay
 from scp.loss import LossyRule
+from scp.model import Instance
 from scp.spool import Buffer, slices
 from scp.web.dicomweb.addresses import of_instance
 from scp.web.dicomweb.asked import Asked
@@ -21,7 +22,7 @@ from scp.web.dicomweb.pieces import Pieces
 from scp.web.dicomweb.retrieve import loss
 from scp.web.dicomweb.retrieve.conditions import headers_of, same, span_of, tag_of, unchanged
 from scp.web.dicomweb.retrieve.instances import acceptance_of
-from scp.web.dicomweb.retrieve.media_types import WAVELETS, Offer, frame_offers
+from scp.web.dicomweb.retrieve.media_types import WAVELETS, Acceptance, Offer, frame_offers
 from scp.web.dicomweb.retrieve.named import Named
 from scp.web.dicomweb.retrieve.told import looks
 
@@ -76,7 +77,9 @@ async def serve(asked: Asked) -> Response:
     if offer.multipart:
         body = Multipart(offer.media_type)
         if len(numbers) == 1 and len(found.first) <= _AT_ONCE:
-            whole = b"".join(_parts(asked, archive, found, body))
+            whole = b"".join(
+                (_head(asked, found, body, numbers[0], offer, found.first), found.first, body.end())
+            )
             return Response(whole, media_type=body.content_type, headers=headers)
         return Pieces(asked, _parts(asked, archive, found, body), body.content_type, headers)
     return sent(asked, found.first, tag, offer.content_type, headers)
@@ -105,12 +108,13 @@ def _pieces(value: memoryview) -> Generator[bytes, None, None]:
 def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
     """Raises Refused (404, 406), and what keeps the first frame."""
     archive, instance = asked.desk.archive(), Named(asked).first
-    opened = archive.frames.open(instance)
+    acceptance, single = acceptance_of(asked), len(numbers) == 1
+    best = next(iter(_offers(acceptance, instance, single)), None)
+    as_stored = best is not None and not best.lossy and best.transfer_syntax == instance.transfer_syntax
+    opened = archive.frames.open(instance, as_stored)
     if (beyond := max(numbers)) > opened.count:
         raise Refused(404, f"There is no frame {beyond}: the instance has {opened.count}.")
-    acceptance = acceptance_of(asked)
-    stored, received = opened.instance.transfer_syntax, opened.instance.received_transfer_syntax
-    offers = frame_offers(acceptance, stored, received, single=len(numbers) == 1)
+    offers = _offers(acceptance, opened.instance, single)
     at, first = _frame(archive, opened, numbers[0], offers, acceptance.preference.lossy)
     looks.note(asked, opened.instance)
     archive.record_access([instance])
@@ -122,6 +126,10 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
     return _Frames(
         opened, numbers, list(_goes_with(offers[at:])), first, headers, acceptance.preference.lossy
     )
+
+
+def _offers(acceptance: Acceptance, instance: Instance, single: bool) -> Sequence[Offer]:
+    return frame_offers(acceptance, instance.transfer_syntax, instance.received_transfer_syntax, single)
 
 
 def _goes_with(offers: Sequence[Offer]) -> Iterator[Offer]:
@@ -156,17 +164,20 @@ def _resolutions(asked: Asked, offer: Offer, codestream: Buffer) -> dict[str, st
 
 
 def _parts(asked: Asked, archive: Archive, found: _Frames, body: Multipart) -> Generator[bytes, None, None]:
-    location = f"{of_instance(asked.base, found.opened.instance)}/frames"
     for at, number in enumerate(found.numbers):
         chosen, value = 0, found.first
         if at:
             chosen, value = _frame(archive, found.opened, number, found.offers, found.lossy)
-        head = body.head(
-            {
-                "Content-Type": found.offers[chosen].content_type,
-                "Content-Location": f"{location}/{number}",
-                "Content-Length": str(len(value)),
-            }
-        )
-        yield from joined(iter((head, value)))
+        yield from joined(iter((_head(asked, found, body, number, found.offers[chosen], value), value)))
     yield body.end()
+
+
+def _head(asked: Asked, found: _Frames, body: Multipart, number: int, offer: Offer, value: Buffer) -> bytes:
+    """What goes before a frame, which goes out as ``value``."""
+    return body.head(
+        {
+            "Content-Type": offer.content_type,
+            "Content-Location": f"{of_instance(asked.base, found.opened.instance)}/frames/{number}",
+            "Content-Length": str(len(value)),
+        }
+    )

@@ -81,7 +81,7 @@ class _AskedFor:
     def _found(self, instance: Instance) -> _OnItsWay:
         return found(self._archive, instance, self._offers(instance), self._acceptance.preference)
 
-    def _offers(self, instance: Instance) -> list[Offer]:
+    def _offers(self, instance: Instance) -> Sequence[Offer]:
         stored, received = instance.transfer_syntax, instance.received_transfer_syntax
         return instance_offers(self._acceptance, stored, received, self._single)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 
 from scp.encoding.lossy import ways
@@ -56,12 +57,12 @@ class Offer:
 class Acceptance:
     """What a client accepts, and what its entry says: ``prefers`` are what that names, for any (``*``)."""
 
-    ranges: Sequence[MediaRange]
+    ranges: tuple[MediaRange, ...]
     preference: SyntaxPreference = _NO_PREFERENCE
     prefers: tuple[str, ...] = ()
 
 
-def instance_offers(asked: Acceptance, stored: str, received: str, single: bool) -> list[Offer]:
+def instance_offers(asked: Acceptance, stored: str, received: str, single: bool) -> tuple[Offer, ...]:
     """How a DICOM instance may go out, the best first; ``single``: one instance may go without multipart.
 
     ``*`` as transfer syntax: as it is stored. None named: as Explicit VR Little Endian; but as it is stored
@@ -70,7 +71,7 @@ def instance_offers(asked: Acceptance, stored: str, received: str, single: bool)
     return _offers(asked, stored, received, single, _of_instance)
 
 
-def frame_offers(asked: Acceptance, stored: str, received: str, single: bool) -> list[Offer]:
+def frame_offers(asked: Acceptance, stored: str, received: str, single: bool) -> tuple[Offer, ...]:
     """How frames may go out, the best first; ``single``: one frame may go without multipart.
 
     Of equal quality, as stored comes first, then what costs least, and is without loss; but for what the
@@ -83,7 +84,10 @@ def frame_offers(asked: Acceptance, stored: str, received: str, single: bool) ->
 Allowed = Callable[[MediaRange, Sequence[str]], Iterable[tuple[str, str]]]
 
 
-def _offers(asked: Acceptance, stored: str, received: str, single: bool, allowed: Allowed) -> list[Offer]:
+@lru_cache(64)  # a client asks for all frames and instances alike
+def _offers(
+    asked: Acceptance, stored: str, received: str, single: bool, allowed: Allowed
+) -> tuple[Offer, ...]:
     found: list[Offer] = []
     any_of = (stored, *asked.prefers)
     for quality, same in groupby(asked.ranges, key=lambda one: one.quality):
@@ -99,7 +103,7 @@ def _offers(asked: Acceptance, stored: str, received: str, single: bool, allowed
             replace(offers[way.transfer_syntax], lossy=way.lossy)
             for way in ways(stored, received, offers, asked.preference)
         ]
-    return found
+    return tuple(found)
 
 
 def _of_instance(one: MediaRange, any_of: Sequence[str]) -> Iterator[tuple[str, str]]:
