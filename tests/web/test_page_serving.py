@@ -260,7 +260,7 @@ def process_of(settings: Settings) -> WebProcess:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where zscp[web] is not installed."""
+    """As where the extra web is not installed."""
     there = importlib.util.find_spec
     monkeypatch.setattr(web, "find_spec", lambda name: None if name == "fastapi" else there(name))
 
@@ -280,7 +280,7 @@ def test_without_the_extra_there_are_metrics_and_health(tmp_path: Path) -> None:
     process = process_of(settings_in(tmp_path))
     assert isinstance(process._server, PageServer)
     assert process._server.pages.keys() == {"/metrics", "/live", "/ready"}
-    with pytest.raises(ConfigurationError, match=r"zscp\[web\]"):
+    with pytest.raises(ConfigurationError, match="install the extra web"):
         http_socket(settings_in(tmp_path, page="on"))
 
 

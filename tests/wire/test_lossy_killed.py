@@ -25,6 +25,8 @@ from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.fsck import fsck
 from scp.lifecycle.recovery import recover
 from scp.objects.stores import places
+from scp.objects.trash import Trash
+from scp.objects.trashed import Trashed
 from scp.spool import sha256
 
 from .configured import environment, free_claims, journal, settings_of
@@ -116,16 +118,24 @@ def _archive(node: NodeProcess) -> Iterator[tuple[Archive, Settings]]:
         archive.close()
 
 
+def _originals_in(trash: Trash) -> dict[str, Trashed]:
+    return {one.sop_instance_uid: one for one in trash.entries(("going", "gone"))}
+
+
 def _nothing_is_lost(node: NodeProcess, sent: list[Sent], stored: dict[str, str]) -> int:
     """Each object is there as it came, or its copy with the original in the trash; how many are copies.
 
-    Nothing was recovered before: so does a peer see it that asks at once.
+    Nothing was recovered before: so does a peer see it that asks at once. But of a copy that keeps the UID
+    the original may still lie in its place, where the journal knows it: a start brings it to the trash.
     """
     copies = 0
     with _archive(node) as (archive, settings):
         trash = Deletion(archive, places(settings)).trash
-        gone = {one.sop_instance_uid: one for one in trash.entries(("going", "gone"))}
+        gone = _originals_in(trash)
         by_original = {one.lossy_of: one for one in archive.all() if one.lossy_of}
+        if not by_original.keys() <= gone.keys():
+            recover(archive)
+            gone = _originals_in(trash)
         for one in sent:
             originals = [held for held in archive.named(one.instance) if not held.lossy_of]
             if originals:
@@ -137,6 +147,7 @@ def _nothing_is_lost(node: NodeProcess, sent: list[Sent], stored: dict[str, str]
             header = read(b"".join(map(bytes, told.chunks)), copy.transfer_syntax)
             assert (header.LossyImageCompression, header.ImageType[0]) == ("01", "DERIVED")
             assert sha256(trash.begin_of(entry, entry.size)) == stored[one.instance]
+            assert entry.lossy_copy == copy.sop_instance_uid
             copies += 1
         free_claims(archive.index)
     return copies
