@@ -257,7 +257,10 @@ def pixels(sent: Sent) -> np.ndarray:
         decoder = getattr(imagecodecs, _READERS[sent.syntax])
         count = int(dataset.get("NumberOfFrames", 1) or 1)
         frames = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=count)
-        return np.squeeze(np.stack([decoder(frame) for frame in frames]))
+        samples = np.squeeze(np.stack([decoder(frame) for frame in frames]))
+        if dataset.PixelRepresentation and samples.dtype.kind == "u":  # JPEG XL's codestreams know no sign
+            return samples.view(f"<i{samples.itemsize}")
+        return samples
     return np.squeeze(pydicom.pixels.pixel_array(dataset, raw=True))  # type: ignore[attr-defined]
 
 
