@@ -196,18 +196,19 @@ def test_killed_again_and_again(
 
 
 def _comes_back(node: NodeProcess, sent: list[Sent]) -> None:
-    """One copy and one original of each; then all originals, byte for byte."""
+    """One copy of each, and its original; then all originals, byte for byte."""
     with _archive(node) as (archive, settings):
         recover(archive)
         deletion = Deletion(archive, places(settings))
         assert deletion.resume() == 0
         uids = sorted(one.instance for one in sent)
         assert sorted(one.lossy_of for one in archive.all()) == uids
-        entries = deletion.trash.entries()
-        assert sorted(one.sop_instance_uid for one in entries) == uids
+        # One that was killed between the trash and its file's removal is put there by the next start, too.
+        entries = {one.sop_instance_uid: one for one in deletion.trash.entries()}
+        assert sorted(entries) == uids
         assert journal(settings.storage.path) == []
         assert list(fsck(archive, Silent())) == []
-        list(deletion.restore(entries))
+        list(deletion.restore(entries.values()))
         assert {one.sop_instance_uid for one in archive.all()} == set(uids)
         for one in sent:
             (held,) = archive.named(one.instance)
