@@ -102,6 +102,32 @@ class Report:
         self.has_failed_sequence = "FailedSOPSequence" in told
 
 
+class _Checkpoint(threading.Event):
+    """Where pynetdicom's reactor pauses while a request of ours has its answer to come.
+
+    The reactor says that it is paused a moment before it is: a quick answer to a second request came to it,
+    and not to the request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = threading.Event()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            return True
+        self._held.set()
+        try:
+            return super().wait(timeout)
+        finally:
+            self._held.clear()
+
+    def clear(self) -> None:
+        super().clear()
+        self._held.wait(5.0)  # not for ever: the reactor may have ended
+
+
 class Modality:
     """An SCU that asks for storage commitment, and takes reports on its own associations and, where it
     listens, on those that come.
@@ -151,6 +177,7 @@ class Modality:
             self.ae.add_requested_context(sop_class, EXPLICIT)
         association = self.ae.associate(*node.address, ae_title="ZSCP", evt_handlers=self._handlers())
         assert association.is_established
+        association._reactor_checkpoint = _Checkpoint()
         self.associations.append(association)
         return association
 
