@@ -49,14 +49,7 @@ from .peers import (
     until,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    # A modality that aborts while it answers a report: pynetdicom's thread finds that no association is left.
-    pytest.mark.filterwarnings(
-        "ignore:(?s).*Invalid event 'Evt9' for the current state 'Sta13'"
-        ":pytest.PytestUnhandledThreadExceptionWarning"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 PUSH_MODEL, PUSH_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 NO_SUCH_INSTANCE, CONFLICT, NO_SUCH_CLASS, FAILURE, DUPLICATE = 0x0112, 0x0119, 0x0122, 0x0110, 0x0131
@@ -105,27 +98,36 @@ class Report:
 class _Checkpoint(threading.Event):
     """Where pynetdicom's reactor pauses while a request of ours has its answer to come.
 
-    The reactor says that it is paused a moment before it is: a quick answer to a second request came to it,
-    and not to the request.
+    The reactor says that it is paused a moment before it is, and may be on its way from the pause before:
+    a quick answer then came to it, and not to the request.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._held = threading.Event()
-        self.set()
+        self._changed = threading.Condition()
+        self._open, self._held = True, False
+
+    def is_set(self) -> bool:
+        return self._open
 
     def wait(self, timeout: float | None = None) -> bool:
-        if self.is_set():
-            return True
-        self._held.set()
-        try:
-            return super().wait(timeout)
-        finally:
-            self._held.clear()
+        with self._changed:
+            while not self._open:
+                self._held = True
+                self._changed.notify_all()
+                if not self._changed.wait(timeout):
+                    return False
+        return True
+
+    def set(self) -> None:
+        with self._changed:
+            self._open, self._held = True, False
+            self._changed.notify_all()
 
     def clear(self) -> None:
-        super().clear()
-        self._held.wait(5.0)  # not for ever: the reactor may have ended
+        with self._changed:
+            self._open = False
+            self._changed.wait_for(lambda: self._held, 5.0)  # not for ever: the reactor may have ended
 
 
 class Modality:
