@@ -89,7 +89,7 @@ class LossyReplacer:
         try:
             with safekeeping.replacing(original):
                 current = self._current(original)
-                begun = safekeeping.trash.begin([made_lossy(current, copy)])
+                begun = safekeeping.trash.begin([made_lossy(current, copy, safekeeping.clock())])
                 if not begun:
                     raise ObjectMissing(f"{current.key} is not there")
                 if not self._index.commitments.promises.forget(current):

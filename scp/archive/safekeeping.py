@@ -69,10 +69,10 @@ def trashed(one: Instance, reason: str, at: float, lossy_copy: str = "") -> Tras
     )
 
 
-def made_lossy(original: Instance, copy: Instance) -> Trashed:
-    """The original of a lossy copy, as the trash lists it."""
+def made_lossy(original: Instance, copy: Instance, at: float) -> Trashed:
+    """The original of a lossy copy, as the trash lists it; ``at`` as for :func:`trashed`."""
     reason = f"made lossy: {copy.sop_instance_uid} is kept in its place"
-    return trashed(original, reason, time.time(), copy.sop_instance_uid)
+    return trashed(original, reason, at, copy.sop_instance_uid)
 
 
 def has_uid_of_original(instance: Instance) -> bool:
@@ -135,15 +135,17 @@ class RecentHolds:
 class Safekeeping:
     """The holds and the trash of stores, by their names: each is given as its folder, or its bucket.
 
-    ``alone`` is a lock among all nodes that share the stores.
+    ``alone`` is a lock among all nodes that share the stores. ``clock`` gives the time at which something
+    goes to the trash (:meth:`scp.archive.trusted_time.TrustedTime.at_least`).
     """
 
     def __init__(
         self,
         places: Mapping[str, Path | Bucket],
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.trash = Trash(places, alone)
+        self.trash, self.clock = Trash(places, alone), clock
         self.holds = Holds(places[""])
         self._recent = RecentHolds(self.holds, isinstance(places[""], Bucket))
 
@@ -184,12 +186,12 @@ class Safekeeping:
         trash when it finds it replaced.
         """
         sender = by.calling_aet or "an unnamed AE"
-        if by.lossy_of == replaced.sop_instance_uid:
-            entry = made_lossy(replaced, by)
-        else:
-            entry = trashed(replaced, f"replaced by an object from {sender}", time.time())
         log = structlog.get_logger("zscp")
         try:
+            if by.lossy_of == replaced.sop_instance_uid:
+                entry = made_lossy(replaced, by, self.clock())
+            else:
+                entry = trashed(replaced, f"replaced by an object from {sender}", self.clock())
             begun = self.trash.begin([entry])
             for one in begun:
                 self.trash.mark(one, "gone")

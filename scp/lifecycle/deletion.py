@@ -7,11 +7,11 @@ work. No row is ever without a file.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -59,7 +59,8 @@ class Deletion:
         self, archive: Archive, places: Mapping[str, Path | Bucket], audit: DeletionAudit = _NOT_AUDITED
     ) -> None:
         self._archive, self._audit = archive, audit
-        self._safekeeping = Safekeeping(places, lambda: archive.exclusive(TRASH, TRASH_SECONDS))
+        lock = partial(archive.exclusive, TRASH, TRASH_SECONDS)
+        self._safekeeping = Safekeeping(places, lock, archive.clock.at_least)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
@@ -89,7 +90,7 @@ class Deletion:
         wanted = {one.identity for one in batch}
         for instance in batch:
             settle(self._archive, instance)  # one in the landing log has no file of its own
-        now = time.time()
+        now = self._safekeeping.clock()
         lease = Lease.begin(self._owner)
         # Claimed, so that no stage replaces the file of an object that is being deleted.
         with claimed(self._archive.claims, lease, batch) as mine:

@@ -21,12 +21,13 @@ from scp.archive.pairing import NO_INDEX, Pairing
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping
 from scp.archive.stored_files import StoredFiles
+from scp.archive.trusted_time import TrustedTime
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
 from scp.config.settings import Settings
 from scp.config.stores import TierSettings
-from scp.errors import IndexDamaged, IndexUnfit, ObjectChanged
+from scp.errors import IndexDamaged, IndexUnfit, ObjectChanged, OutOfResources
 from scp.index.databases import Database
 from scp.index.exclusive import opening
 from scp.index.files import exists, set_aside
@@ -89,19 +90,29 @@ def open_archive(
     if repairs:
         for told in missing_keys(settings):
             structlog.get_logger("zscp").error("encryption key missing", reason=told)
+    clock = TrustedTime(index.meta, lambda: _times_shown(index, safekeeping))
+    safekeeping = Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS), clock.at_least)
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
         pending=_pending_bound(index, elsewhere, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
-        safekeeping=Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS)),
+        safekeeping=safekeeping,
         attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),
         landing=storage.landing,
         elsewhere=elsewhere,
+        clock=clock,
     )
     return Archive(landed, index, settings.policy, options)
+
+
+def _times_shown(index: SqlIndex, safekeeping: Safekeeping) -> list[float]:
+    """Times that the clock has shown, for an index that remembers none: new, or an earlier version's."""
+    last = index.history.last_look()
+    latest, _ = safekeeping.trash.latest(0, 1)
+    return [*(one.at for one in latest), *([last.timestamp()] if last is not None else [])]
 
 
 def database_of(settings: Settings) -> Database:
@@ -224,6 +235,8 @@ def make_ready(archive: Archive, settings: Settings, start: str, progress: Progr
     """
     check_alone(archive, settings, start)
     take_up(archive, progress)
+    with suppress(OutOfResources):  # then the first turn of retention looks, or purges nothing
+        archive.clock.look()  # before anything of this start tells of a time that may be wrong
     register(archive, settings, start)
 
 
