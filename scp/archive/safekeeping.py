@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -73,6 +75,16 @@ def made_lossy(original: Instance, copy: Instance, at: float) -> Trashed:
     """The original of a lossy copy, as the trash lists it; ``at`` as for :func:`trashed`."""
     reason = f"made lossy: {copy.sop_instance_uid} is kept in its place"
     return trashed(original, reason, at, copy.sop_instance_uid)
+
+
+def entry_id(one: Instance, *more: str) -> str:
+    """The id of the entry of an object that another one replaces: the same each time it is tried.
+
+    So a process that dies before the file is removed leaves one entry, however often others take that up.
+    ``more`` tells apart what is not the same for the caller.
+    """
+    told = (*one.identity, one.received_sha256, one.received_at.isoformat(), *more)
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:32]
 
 
 def has_uid_of_original(instance: Instance) -> bool:
@@ -192,7 +204,7 @@ class Safekeeping:
                 entry = made_lossy(replaced, by, self.clock())
             else:
                 entry = trashed(replaced, f"replaced by an object from {sender}", self.clock())
-            begun = self.trash.begin([entry])
+            begun = self.trash.begin([replace(entry, id=entry_id(replaced))])
             for one in begun:
                 self.trash.mark(one, "gone")
         except (OSError, OutOfResources) as error:

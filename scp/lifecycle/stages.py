@@ -161,18 +161,20 @@ class Stages:
 
     def _lossy(self, changes: list[Change], not_taken: NotTaken) -> list[Change]:
         """Those of the changes that put a lossy copy in its place, one by one."""
-        taken = []
-        for change in changes:
-            if change.loss is None:
-                continue
-            try:
-                self._archive.losses.replace(change)
-            except Exception as error:  # noqa: BLE001 - the original stays, and no other object waits for it
-                not_taken(change, error)
-                continue
-            self._archive.forget_decoded([change.before])
-            taken.append(change)
-        self._audit.lost(taken)
+        taken: list[Change] = []
+        try:
+            for change in changes:
+                if change.loss is None:
+                    continue
+                try:
+                    self._archive.losses.replace(change)
+                except Exception as error:  # noqa: BLE001 - the original stays, and no other waits for it
+                    not_taken(change, error)
+                    continue
+                taken.append(change)
+                self._archive.forget_decoded([change.before])
+        finally:  # whatever ends this, what was made lossy is told
+            self._audit.lost(taken)
         return taken
 
     def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:
