@@ -17,7 +17,7 @@ from scp.archive.archive import Archive
 from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.forwarding import Forwarding
 from scp.archive.options import Options
-from scp.archive.pairing import NO_INDEX, Pairing
+from scp.archive.pairing import NO_INDEX, NO_STORE, Pairing
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping
 from scp.archive.stored_files import StoredFiles
@@ -27,7 +27,7 @@ from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
 from scp.config.settings import Settings
 from scp.config.stores import TierSettings
-from scp.errors import IndexDamaged, IndexUnfit, ObjectChanged, OutOfResources
+from scp.errors import ConfigurationError, IndexDamaged, IndexUnfit, ObjectChanged, OutOfResources
 from scp.index.databases import Database
 from scp.index.exclusive import opening
 from scp.index.files import exists, set_aside
@@ -74,6 +74,7 @@ def open_archive(
     storage = settings.storage
     own = own_folder(settings)
     check_account(own)
+    _check_mounted(settings)
     storage.path.mkdir(parents=True, exist_ok=True)
     own.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
@@ -159,6 +160,25 @@ def _decoded_cache(settings: Settings) -> DecodedCache | None:
         shutil.rmtree(path, ignore_errors=True)
         return None
     return DecodedCache(path, size, settings.storage.reserve) if size else None
+
+
+def _check_mounted(settings: Settings) -> None:
+    """Raises ConfigurationError where the index names objects, and the first store has no trace of any.
+
+    Before anything is made: below an empty mount point it would lie on another disk, and the mount hides it.
+    What other stores hold does not count: an index rebuilt from these alone would lack all others.
+    """
+    place = database_of(settings)
+    if settings.storage.in_bucket or _mark_in(places(settings)[""]).read() is not None:
+        return
+    if not exists(place) or not SqlIndex.is_current(place) or _holds_files(settings):
+        return
+    index = SqlIndex.open(place)
+    try:
+        if index.has_keys(""):
+            raise ConfigurationError(NO_STORE)
+    finally:
+        index.close()
 
 
 def require_index(settings: Settings) -> None:

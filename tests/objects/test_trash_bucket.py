@@ -171,7 +171,7 @@ def test_a_copy_without_a_note_is_tidied_when_it_is_old(
 def test_an_entry_of_a_process_that_died_is_not_made_again(
     bucket: Bucket, tmp_path: Path, state: State
 ) -> None:
-    """Its id is that of the object: what comes again with it is what lies there, unless its file is missing."""
+    """Its id is that of the object: what comes again is what lies there, unless that is being restored."""
     for place in (bucket, tmp_path):
         if isinstance(place, Path):
             (place / OBJECT).parent.mkdir(parents=True)
