@@ -14,8 +14,8 @@ from scp.web.dicomweb.store.part_file import PartFile, SentFile
 DICOM = "application/dicom"
 # Of each part its answer is held, some 500 bytes, until the request ends. The largest studies have 10,000.
 MOST_PARTS = 20_000
-# A part that is no DICOM file costs a millisecond, for its line in the log: 20,000 of them took 23 s. A sender
-# of so many sends nothing else.
+# A part that is no DICOM file costs a millisecond, for its line in the log: 20,000 of them took 23 s. Nobody
+# who sends so many sends anything else.
 MOST_UNREAD = 1_000
 _AS_IT_IS = ("", "binary", "8bit", "7bit")
 
