@@ -5,6 +5,7 @@
     ZscpError
     ├── ConfigurationError        the configuration cannot be used; names the key and the remedy
     ├── NotStarted                a process that a node needs was ended at its start
+    ├── ClockDoubted              the clock jumped ahead, and nothing is removed by it
     ├── DatasetError              what a peer sent is at fault
     │   ├── UnreadableDataset     its encoding cannot be followed
     │   │   ├── MismatchedPixelData   its pixel data is of another kind than its transfer syntax has
@@ -104,6 +105,10 @@ def message_of(error: BaseException) -> str:
 
 class ConfigurationError(ZscpError):
     """The configuration cannot be used; the message names file, key, fault and remedy."""
+
+
+class ClockDoubted(ZscpError):
+    """The clock jumped ahead, and nothing is removed by it."""
 
 
 class NotStarted(ZscpError):

@@ -37,6 +37,7 @@ from scp.archive.replacer import Replacer
 from scp.archive.statistics import Statistics, statistics_of
 from scp.archive.stored_files import StoredFiles
 from scp.archive.trials import Trials
+from scp.archive.trusted_time import TrustedTime
 from scp.config.rules import PolicyRule
 from scp.identity import Conflict, Identity
 from scp.index.committed import CommittedRow
@@ -59,8 +60,8 @@ class Archive:
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
     ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere``, ``frames``,
-    ``header``, ``losses`` and ``pairing``, and of the index ``stages``, ``claims``, ``integrity``, ``pages``,
-    ``commitments`` and ``send_queue``. They use no other part.
+    ``header``, ``losses``, ``pairing`` and ``clock``, and of the index ``stages``, ``claims``, ``integrity``,
+    ``pages``, ``commitments`` and ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Archive:
         self.losses = LossyReplacer(self.files, index, self.replacer, self.recorder, options.safekeeping)
         self.receiver = Receiver(self.store, index, self.reader, self.forms, self.recorder, options)
         self.history = ArchiveHistory(index.history, prefixes(self.store.tiers))
+        self.clock = options.clock or TrustedTime(index.meta)
         self.interrupted = Interrupted(self.files, index, self.elsewhere)
         fetch: Fetch = Fetcher(self.reader, self.trials, self.elsewhere)
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None

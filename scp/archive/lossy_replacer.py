@@ -9,10 +9,12 @@ the same SOP Instance UID, and is stored once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scp.archive.recorder import Recorder
 from scp.archive.replacement import Change
 from scp.archive.replacer import Replacer
-from scp.archive.safekeeping import Safekeeping, made_lossy
+from scp.archive.safekeeping import Safekeeping, entry_id, made_lossy
 from scp.archive.stored_files import StoredFiles
 from scp.errors import (
     DuplicateRejected,
@@ -89,11 +91,12 @@ class LossyReplacer:
         try:
             with safekeeping.replacing(original):
                 current = self._current(original)
-                begun = safekeeping.trash.begin([made_lossy(current, copy)])
+                entry = made_lossy(current, copy, safekeeping.clock())
+                begun = safekeeping.trash.begin([replace(entry, id=entry_id(current, current.key))])
                 if not begun:
                     raise ObjectMissing(f"{current.key} is not there")
                 if not self._index.commitments.promises.forget(current):
-                    for one in begun:
+                    for one in filter(safekeeping.trash.in_place, begun):  # never the only file of it
                         safekeeping.trash.drop(one)
                     raise DuplicateRejected(f"a storage commitment was answered for {current.key}")
                 self._index.sync()

@@ -11,6 +11,7 @@ from scp.archive.forwarding import Forwarding
 from scp.archive.pairing import Pairing
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import Safekeeping
+from scp.archive.trusted_time import TrustedTime
 from scp.objects.attempts import Attempts
 from scp.objects.decoded import DecodedCache
 
@@ -28,7 +29,7 @@ class Options:
     next process which object this one worked on when it died. ``pairing`` checks that the index belongs to
     the stores. ``decoded`` caches objects that are slow to decode. ``landing`` says whether what is small
     goes to the landing log first, as received or in its form; else to a file of its own. ``elsewhere`` knows
-    the other nodes that share the store.
+    the other nodes that share the store. ``clock`` is the time that counts for what cannot be undone.
     """
 
     duplicates: Duplicates = "replace"
@@ -41,3 +42,4 @@ class Options:
     decoded: DecodedCache | None = None
     landing: bool = True
     elsewhere: Elsewhere | None = None
+    clock: TrustedTime | None = None

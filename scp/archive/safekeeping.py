@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -69,10 +71,20 @@ def trashed(one: Instance, reason: str, at: float, lossy_copy: str = "") -> Tras
     )
 
 
-def made_lossy(original: Instance, copy: Instance) -> Trashed:
-    """The original of a lossy copy, as the trash lists it."""
+def made_lossy(original: Instance, copy: Instance, at: float) -> Trashed:
+    """The original of a lossy copy, as the trash lists it; ``at`` as for :func:`trashed`."""
     reason = f"made lossy: {copy.sop_instance_uid} is kept in its place"
-    return trashed(original, reason, time.time(), copy.sop_instance_uid)
+    return trashed(original, reason, at, copy.sop_instance_uid)
+
+
+def entry_id(one: Instance, *more: str) -> str:
+    """The id of the entry of an object that another one replaces: the same each time it is tried.
+
+    So a process that dies before the file is removed leaves one entry, however often others take that up.
+    ``more`` tells apart what is not the same for the caller.
+    """
+    told = (*one.identity, one.received_sha256, one.received_at.isoformat(), *more)
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:32]
 
 
 def has_uid_of_original(instance: Instance) -> bool:
@@ -135,15 +147,17 @@ class RecentHolds:
 class Safekeeping:
     """The holds and the trash of stores, by their names: each is given as its folder, or its bucket.
 
-    ``alone`` is a lock among all nodes that share the stores.
+    ``alone`` is a lock among all nodes that share the stores. ``clock`` gives the time at which something
+    goes to the trash (:meth:`scp.archive.trusted_time.TrustedTime.at_least`).
     """
 
     def __init__(
         self,
         places: Mapping[str, Path | Bucket],
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.trash = Trash(places, alone)
+        self.trash, self.clock = Trash(places, alone), clock
         self.holds = Holds(places[""])
         self._recent = RecentHolds(self.holds, isinstance(places[""], Bucket))
 
@@ -184,13 +198,13 @@ class Safekeeping:
         trash when it finds it replaced.
         """
         sender = by.calling_aet or "an unnamed AE"
-        if by.lossy_of == replaced.sop_instance_uid:
-            entry = made_lossy(replaced, by)
-        else:
-            entry = trashed(replaced, f"replaced by an object from {sender}", time.time())
         log = structlog.get_logger("zscp")
         try:
-            begun = self.trash.begin([entry])
+            if by.lossy_of == replaced.sop_instance_uid:
+                entry = made_lossy(replaced, by, self.clock())
+            else:
+                entry = trashed(replaced, f"replaced by an object from {sender}", self.clock())
+            begun = self.trash.begin([replace(entry, id=entry_id(replaced))])
             for one in begun:
                 self.trash.mark(one, "gone")
         except (OSError, OutOfResources) as error:

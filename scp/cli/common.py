@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -127,10 +127,11 @@ def opened_unfit(config: Path | None, repairs: bool) -> Iterator[tuple[Archive, 
         archive.close()
 
 
-def index_fault(settings: Settings) -> str:
+def index_fault(settings: Settings, note: Callable[[str], None]) -> str:
     """Why the index does not know what is stored; empty where it does, or nothing is stored yet.
 
-    Makes nothing that is not there. Raises ConfigurationError where an admin has to decide what was meant.
+    ``note`` is called with what an admin should know of an index that does. Makes nothing that is not there.
+    Raises ConfigurationError where an admin has to decide what was meant.
     """
     from scp.index.files import exists
     from scp.index.sql import SqlIndex
@@ -148,6 +149,8 @@ def index_fault(settings: Settings) -> str:
         try:
             if archive.pairing is not None:
                 archive.pairing.require()
+            if doubt := archive.clock.read().doubt:
+                note(doubt)
         finally:
             archive.close()
     except (IndexUnfit, OutOfResources) as error:

@@ -150,7 +150,7 @@ def recompress(
         take_up(archive)  # what an earlier run left that was killed
         some = list(selected(archive, match)) if match else None
         asked = now and some is not None
-        clock, audit = (lambda: inf if now else time.time()), by_command(trail)
+        clock, audit = (lambda: inf) if now else archive.clock.now, by_command(trail)
         done = carry_out(archive, some, clock, progress, again=asked, audit=audit)
     stages_output.recompressed(done, json)
     if done.left:

@@ -1,4 +1,4 @@
-"""Commands about what goes: delete, hold, trash, retention."""
+"""Commands about what goes: delete, hold, trash, retention, and the clock by which it goes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scp.cli.common import (
     opened,
     selected,
 )
-from scp.errors import ObjectMissing
+from scp.errors import ClockDoubted, ObjectMissing
 
 if TYPE_CHECKING:
     from scp.archive.archive import Archive
@@ -102,8 +102,32 @@ def retention(
     from scp.lifecycle.retention import Retention
 
     with opened(config) as (archive, settings):
-        found = Retention(archive, lambda: settings).plan(time.time())
+        clock = archive.clock.read()
+        if clock.doubt:
+            typer.echo(f"note: {clock.doubt}", err=True)
+        found = Retention(archive, lambda: settings).plan(clock.now)
         (report.schedule if schedule else report.plan)(found, json)
+
+
+@app.command()
+def clock(
+    trust: Annotated[
+        bool, typer.Option("--trust", help="The clock is right: believe it from now on.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show whether the clock is trusted, by which objects are deleted, purged and made lossy.
+
+    The exit status is 1 where it is not.
+    """
+    from scp.cli import retention_output as report
+
+    with opened(config, works=trust) as (archive, _):
+        found = archive.clock.trust() if trust else archive.clock.read()
+    report.clock(found, json)
+    if found.doubt:
+        raise typer.Exit(DATA)
 
 
 @hold.command("add")
@@ -228,7 +252,10 @@ def purge(  # noqa: PLR0913, PLR0917 - what the command line takes
             with naming_patients():
                 of = OfPatient(patient_id, issuer, all_patients)
                 among = of.in_trash(deletion.trash.entries(GONE), uid)
-        at, storage = time.time(), settings.storage
+        clock, storage = archive.clock.read(), settings.storage
+        if clock.doubt and not now:
+            raise ClockDoubted(clock.doubt)
+        at = clock.wall
         before = at if now else at - storage.trash
         of_originals = at if now and (uid or originals) else at - storage.originals
         gone = deletion.purge(before, of_originals, among)

@@ -1,4 +1,4 @@
-"""What ``zscp delete``, ``hold``, ``trash`` and ``retention`` print."""
+"""What ``zscp delete``, ``hold``, ``trash``, ``retention`` and ``clock`` print."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from scp.archive.trusted_time import ClockReading
 from scp.cli.output import as_json, number, show, show_rows, size
 from scp.lifecycle.deletion import Removal
 from scp.lifecycle.retention import RetentionPlan
@@ -115,6 +116,14 @@ def purged(found: Sequence[Trashed], originals: int, json_wanted: bool) -> None:
 
 def _trashed(one: Trashed) -> dict[str, object]:
     return {**asdict(one), "at": _utc(one.at)}
+
+
+def clock(found: ClockReading, json_wanted: bool) -> None:
+    """Whether the clock is trusted, and which time counts."""
+    if json_wanted:
+        as_json({"now": _utc(found.now), "clock": _utc(found.wall), "doubt": found.doubt})
+    else:
+        show(f"The clock is not trusted: {found.doubt}." if found.doubt else "The clock is trusted.")
 
 
 def schedule(found: RetentionPlan, json_wanted: bool) -> None:

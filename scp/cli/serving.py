@@ -91,7 +91,7 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     expiring = expiry_warnings(credentials_of(settings.tls).certificates, datetime.now(UTC))
     found = [*warnings(settings), *exposures(settings), *missing_keys(settings), *expiring]
     try:
-        unfit = index_fault(settings)
+        unfit = index_fault(settings, found.append)
     except ConfigurationError as error:
         if json:
             output.as_json({"usable": False, "index": str(error)})

@@ -31,6 +31,8 @@ def status(now: dict[str, Any], health: dict[str, Any]) -> None:
         number(health["forwards"], "object") + " to be sent to peers",
     ]
     show(f"{', '.join(counts)}.")
+    if health["clock_doubt"]:
+        show(f"The clock is not trusted: {health['clock_doubt']}.")
     if health["limits"]:
         show(
             "Limits that were reached: "

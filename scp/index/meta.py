@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine, delete, select
 
-from scp.index import files
+from scp.index import clock, files
 from scp.index.dialect import damage, kind, translated
 from scp.index.schema import META
 from scp.index.writer import Writer
@@ -42,6 +42,10 @@ class SqlMeta:
             rows = [{"name": name, "value": value} for name, value in values.items() if value is not None]
             if rows:
                 connection.execute(META.insert(), rows)
+
+    def ahead(self) -> int:
+        """See :meth:`scp.index.self_description.Meta.ahead`."""
+        return clock.ahead(self._engine)
 
     def stamp(self) -> object:
         """See :meth:`scp.index.self_description.Meta.stamp`."""

@@ -18,6 +18,9 @@ class Meta(Protocol):
     def put(self, values: Mapping[str, str | None]) -> None:
         """Set values, or remove those that are None, in one transaction."""
 
+    def ahead(self) -> int:
+        """How many seconds the clock of the index's server is ahead of this node's; 0 where it has none."""
+
     def stamp(self) -> object:
         """A value that changes with each write but this process's :meth:`put` and heartbeats; or None."""
 

@@ -7,7 +7,6 @@ deletion, restoring and holds, and claims for what gets another form (docs/decis
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
@@ -104,7 +103,7 @@ class ObjectActions:
 
         With ``now``, what was refused is tried again. Raises OutOfResources; what was done until then stays.
         """
-        clock = (lambda: inf) if now else time.time
+        clock = (lambda: inf) if now else self._archive.clock.now
         audit = LossAudit(self._trail, who)
         return recompress(self._archive, instances, clock, progress, again=now, audit=audit)
 

@@ -7,13 +7,14 @@ work. No row is ever without a file.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -35,6 +36,7 @@ from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
 from scp.objects.trashed import GONE, UNFINISHED, Trashed
 
+T = TypeVar("T")
 _NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
 
@@ -59,7 +61,8 @@ class Deletion:
         self, archive: Archive, places: Mapping[str, Path | Bucket], audit: DeletionAudit = _NOT_AUDITED
     ) -> None:
         self._archive, self._audit = archive, audit
-        self._safekeeping = Safekeeping(places, lambda: archive.exclusive(TRASH, TRASH_SECONDS))
+        lock = partial(archive.exclusive, TRASH, TRASH_SECONDS)
+        self._safekeeping = Safekeeping(places, lock, archive.clock.at_least)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
@@ -89,7 +92,7 @@ class Deletion:
         wanted = {one.identity for one in batch}
         for instance in batch:
             settle(self._archive, instance)  # one in the landing log has no file of its own
-        now = time.time()
+        now = self._safekeeping.clock()
         lease = Lease.begin(self._owner)
         # Claimed, so that no stage replaces the file of an object that is being deleted.
         with claimed(self._archive.claims, lease, batch) as mine:
@@ -97,12 +100,15 @@ class Deletion:
             holds = self.holds.all()
             held = {one.identity for one in found if is_under_hold(holds, one)}
             going = [one for one in found if one.identity not in held]
+            done.held += (one for one in found if one.identity in held)
             begun = self.trash.begin(trashed(one, reason, now) for one in going)
-            gone = self._finish(begun, begun)
+            gone: list[Trashed] = []
+            try:
+                self._finish(begun, begun, gone)
+            finally:
+                deleted = {one.identity for one in gone}
+                done.gone += (one for one in going if one.identity in deleted)
             self._archive.forget_decoded(going)
-        deleted = {one.identity for one in gone}
-        done.gone += (one for one in going if one.identity in deleted)
-        done.held += (one for one in found if one.identity in held)
         left = wanted - deleted - held
         return Removal(_uids(deleted), _uids(held), _uids(left), tuple(one.key for one in gone))
 
@@ -112,16 +118,16 @@ class Deletion:
         named = self._archive.instances(Query("STUDY", "STUDY", (key,))) if study else []
         return any((one.patient_id, one.issuer_of_patient_id) == (patient_id, issuer) for one in named)
 
-    def _finish(self, begun: list[Trashed], rows: Iterable[Trashed]) -> list[Trashed]:
-        """Remove the ``rows``, then the files of all; returns those that went (see :meth:`_stays`)."""
+    def _finish(self, begun: list[Trashed], rows: Iterable[Trashed], gone: list[Trashed]) -> None:
+        """Remove the ``rows``, then the files of all; ``gone`` gets each that went (see :meth:`_stays`)."""
         for one in rows:
             self._archive.forget(one.sop_instance_uid, one.key)
         self._archive.sync()
-        gone = [one for one in begun if not self._stays(one)]
         log = structlog.get_logger("zscp")
-        for one in gone:
+        for one in [one for one in begun if not self._stays(one)]:
             self.trash.take(one)
             self.trash.mark(one, "gone")
+            gone.append(one)
             log.info(
                 "deleted",
                 sop_instance=one.sop_instance_uid,
@@ -129,7 +135,6 @@ class Deletion:
                 reason=one.reason,
                 bytes=one.size,
             )
-        return gone
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form during its deletion, from a stage whose claim had run out."""
@@ -164,8 +169,11 @@ class Deletion:
             entries, holds = self.trash.entries(UNFINISHED), self.holds.all()
             going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
             # One that was sent again since then stays.
-            gone = self._finish(going, filter(self.trash.in_place, going))
-            self._audit.resumed(gone, self._holds_any)
+            gone: list[Trashed] = []
+            try:
+                self._finish(going, filter(self.trash.in_place, going), gone)
+            finally:
+                self._audit.resumed(gone, self._holds_any)
             back = [one for one in entries if one.state == "back"]
             for one in back:
                 with alone("cannot be restored", quiet=(), key=one.key):
@@ -291,20 +299,27 @@ class Deletion:
         A hold on a lossy copy holds its original, too.
         """
         log, holds = structlog.get_logger("zscp"), self.holds.all()
-        gone = (one for one in entries if one.state == "gone")
-        old = [one for one in gone if not is_kept(holds, one)]
-        with self.trash.lock() if old else nullcontext():
-            holds = self.holds.all() if old else []  # a hold may have come before the lock
-            old = [one for one in old if not is_kept(holds, one)]
-            for one in old:
-                self.trash.drop(one)
-                log.info("purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size)
-        self._audit.purged(old)
-        return old
+        wanted = (one for one in entries if one.state == "gone" and not is_kept(holds, one))
+        gone: list[Trashed] = []
+        for batch in _batches(wanted):
+            first = len(gone)
+            try:
+                with self.trash.lock():
+                    holds = self.holds.all()  # a hold may have come before the lock
+                    for one in batch:
+                        if not is_kept(holds, one):
+                            self.trash.drop(one)
+                            gone.append(one)
+                            log.info(
+                                "purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size
+                            )
+            finally:  # what is destroyed is told, whatever becomes of the others
+                self._audit.purged(gone[first:])
+        return gone
 
 
-def _batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
-    rest = iter(instances)
+def _batches(wanted: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(wanted)
     while batch := list(islice(rest, _BATCH)):
         yield batch
 

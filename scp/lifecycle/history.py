@@ -90,7 +90,7 @@ class HistoryKeeper(Task):
         self._archive.history.put_kept(hour, found)
         took = time.monotonic() - began
         self._look_at = time.monotonic() + max(WRITE_SECONDS, _TIMES_AS_LONG * took)
-        if now - self._folded >= timedelta(days=1):
+        if now - self._folded >= timedelta(days=1) and not self._archive.clock.read().doubt:
             self._archive.history.fold(now)
             self._folded = now
 

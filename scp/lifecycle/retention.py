@@ -22,7 +22,6 @@ from scp.index.index import PolicyRow
 from scp.lifecycle.auditing import by_itself
 from scp.lifecycle.deletion import Deletion
 from scp.lifecycle.retention_schedule import RetentionSchedule
-from scp.lifecycle.steady_clock import SteadyClock
 from scp.model import Facts, Instance, Query, QueryKey
 from scp.objects.names import store_of
 from scp.objects.stores import places
@@ -73,13 +72,12 @@ class Retention(Task):
         self._usage = usage
         self._deletion = Deletion(archive, places(settings()), by_itself(trail, settings().node.aet))
         self._looked = 0.0
-        self._clock = SteadyClock()
 
     def turn(self) -> float:
         """See :class:`scp.background.loop.Task`; of several nodes, one does it at a time."""
         with self._archive.exclusive("retention", wait=False) as alone:
             if alone:
-                self.round(self._clock.now())
+                self.round(self._archive.clock.look().now)
         return _LOOK_SECONDS
 
     def reconfigured(self) -> None:
@@ -87,7 +85,10 @@ class Retention(Task):
         self._looked = 0.0
 
     def round(self, now: float) -> None:
-        """Finish what was begun, purge what is old, and delete what may go. Raises OutOfResources."""
+        """Finish what was begun, purge what is old, and delete what may go. Raises OutOfResources.
+
+        ``now`` is the time that counts (:mod:`scp.archive.trusted_time`), in seconds since 1970.
+        """
         self._deletion.resume()
         if now >= self._looked + _DAY or self._excess() > 0:
             plan = self.plan(now)
@@ -97,7 +98,7 @@ class Retention(Task):
                     return
                 self._delete(study)
             self._looked = now
-        storage, at = self._settings().storage, max(now, self._clock.now())
+        storage, at = self._settings().storage, max(now, self._archive.clock.now())
         self._deletion.purge(at - storage.trash, at - storage.originals)
 
     def plan(self, now: float) -> RetentionPlan:

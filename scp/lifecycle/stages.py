@@ -58,7 +58,8 @@ class Round:
 class Stages:
     """Carries out stages in the name of ``owner``, which nobody else has.
 
-    ``now`` gives the time by which stages are due, where that is not the clock's; ``steady`` gives seconds.
+    ``now`` gives the time by which stages are due, where that is not the archive's clock, which a jump does
+    not make late: a stage may make objects lossy. ``steady`` gives seconds.
     """
 
     def __init__(  # noqa: PLR0913 - two clocks and a lease, which tests set
@@ -66,7 +67,7 @@ class Stages:
         archive: Archive,
         owner: str,
         pool: Executor,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         lease_seconds: float = LEASE_SECONDS,
         *,
         audit: LossAudit = NOT_AUDITED,
@@ -76,7 +77,7 @@ class Stages:
         self._index, self._claims = archive.stages, archive.claims
         self._owner = owner
         self._pool = pool
-        self._now = now
+        self._now = now or archive.clock.now
         self._lease_seconds = lease_seconds
         self._dictionaries = NewDictionaries(archive, steady)
         self._begun = False
@@ -101,7 +102,7 @@ class Stages:
 
     def seconds_until_due(self) -> float | None:
         """How long until a stage is due for anything that nobody works on; None where none will be."""
-        now = time.time()
+        now = self._archive.clock.now()
         due = self._index.next_due(self._archive.policy.fingerprint, now)
         return None if due is None else max(0.0, due - now)
 
@@ -110,7 +111,7 @@ class Stages:
         if not self._begun:  # an owner of the same name may have died with claims
             self._claims.release(self._owner)
             self._begun = True
-        due = self._index.due(self._archive.policy.fingerprint, time.time(), _BATCH)
+        due = self._index.due(self._archive.policy.fingerprint, self._archive.clock.now(), _BATCH)
         return self.carry_out(due)
 
     def carry_out(self, instances: Iterable[Instance]) -> Round:
@@ -160,18 +161,20 @@ class Stages:
 
     def _lossy(self, changes: list[Change], not_taken: NotTaken) -> list[Change]:
         """Those of the changes that put a lossy copy in its place, one by one."""
-        taken = []
-        for change in changes:
-            if change.loss is None:
-                continue
-            try:
-                self._archive.losses.replace(change)
-            except Exception as error:  # noqa: BLE001 - the original stays, and no other object waits for it
-                not_taken(change, error)
-                continue
-            self._archive.forget_decoded([change.before])
-            taken.append(change)
-        self._audit.lost(taken)
+        taken: list[Change] = []
+        try:
+            for change in changes:
+                if change.loss is None:
+                    continue
+                try:
+                    self._archive.losses.replace(change)
+                except Exception as error:  # noqa: BLE001 - the original stays, and no other waits for it
+                    not_taken(change, error)
+                    continue
+                taken.append(change)
+                self._archive.forget_decoded([change.before])
+        finally:  # whatever ends this, what was made lossy is told
+            self._audit.lost(taken)
         return taken
 
     def _taken(self, store: str, changes: list[Change], not_taken: NotTaken) -> list[Change]:

@@ -215,6 +215,11 @@ LOOKED_UP = _named(
             ("key",),
         ),
         Metric("zscp_ready", "gauge", "1 where `/ready` answers 200."),
+        Metric(
+            "zscp_clock_trusted",
+            "gauge",
+            "0 where the clock jumped ahead: nothing is deleted, purged or made lossy by it (`zscp clock`).",
+        ),
         Metric("zscp_index_age_seconds", "gauge", "How old the figures are that come from the index."),
     )
 )

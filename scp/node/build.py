@@ -17,16 +17,17 @@ from scp.archive.archive import Archive
 from scp.archive.elsewhere import Cluster, Elsewhere
 from scp.archive.forwarding import Forwarding
 from scp.archive.options import Options
-from scp.archive.pairing import NO_INDEX, Pairing
+from scp.archive.pairing import NO_INDEX, NO_STORE, Pairing
 from scp.archive.pending import PendingBound
 from scp.archive.safekeeping import TRASH, TRASH_SECONDS, Safekeeping
 from scp.archive.stored_files import StoredFiles
+from scp.archive.trusted_time import TrustedTime
 from scp.background.doorbell import Doorbell
 from scp.background.progress import Progress, Silent
 from scp.config.keys import keys_of
 from scp.config.settings import Settings
 from scp.config.stores import TierSettings
-from scp.errors import IndexDamaged, IndexUnfit, ObjectChanged
+from scp.errors import ConfigurationError, IndexDamaged, IndexUnfit, ObjectChanged, OutOfResources
 from scp.index.databases import Database
 from scp.index.exclusive import opening
 from scp.index.files import exists, set_aside
@@ -73,6 +74,7 @@ def open_archive(
     storage = settings.storage
     own = own_folder(settings)
     check_account(own)
+    _check_mounted(settings)
     storage.path.mkdir(parents=True, exist_ok=True)
     own.mkdir(parents=True, exist_ok=True)
     _use_limits(settings)
@@ -89,19 +91,29 @@ def open_archive(
     if repairs:
         for told in missing_keys(settings):
             structlog.get_logger("zscp").error("encryption key missing", reason=told)
+    clock = TrustedTime(index.meta, lambda: _times_shown(index, safekeeping))
+    safekeeping = Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS), clock.at_least)
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
         pending=_pending_bound(index, elsewhere, storage.backlog, bell),
         forwarding=forwarding or Forwarding(settings),
-        safekeeping=Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS)),
+        safekeeping=safekeeping,
         attempts=Attempts(own),
         pairing=pairing,
         decoded=_decoded_cache(settings),
         landing=storage.landing,
         elsewhere=elsewhere,
+        clock=clock,
     )
     return Archive(landed, index, settings.policy, options)
+
+
+def _times_shown(index: SqlIndex, safekeeping: Safekeeping) -> list[float]:
+    """Times that the clock has shown, for an index that remembers none: new, or an earlier version's."""
+    last = index.history.last_look()
+    latest, _ = safekeeping.trash.latest(0, 1)
+    return [*(one.at for one in latest), *([last.timestamp()] if last is not None else [])]
 
 
 def database_of(settings: Settings) -> Database:
@@ -148,6 +160,25 @@ def _decoded_cache(settings: Settings) -> DecodedCache | None:
         shutil.rmtree(path, ignore_errors=True)
         return None
     return DecodedCache(path, size, settings.storage.reserve) if size else None
+
+
+def _check_mounted(settings: Settings) -> None:
+    """Raises ConfigurationError where the index names objects, and the first store has no trace of any.
+
+    Before anything is made: below an empty mount point it would lie on another disk, and the mount hides it.
+    What other stores hold does not count: an index rebuilt from these alone would lack all others.
+    """
+    place = database_of(settings)
+    if settings.storage.in_bucket or _mark_in(places(settings)[""]).read() is not None:
+        return
+    if not exists(place) or not SqlIndex.is_current(place) or _holds_files(settings):
+        return
+    index = SqlIndex.open(place)
+    try:
+        if index.has_keys(""):
+            raise ConfigurationError(NO_STORE)
+    finally:
+        index.close()
 
 
 def require_index(settings: Settings) -> None:
@@ -224,6 +255,8 @@ def make_ready(archive: Archive, settings: Settings, start: str, progress: Progr
     """
     check_alone(archive, settings, start)
     take_up(archive, progress)
+    with suppress(OutOfResources):  # then the first turn of retention looks, or purges nothing
+        archive.clock.look()  # before anything of this start tells of a time that may be wrong
     register(archive, settings, start)
 
 

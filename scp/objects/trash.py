@@ -45,7 +45,10 @@ class Can(Protocol):
         """
 
     def begin(self, wanted: list[Trashed]) -> list[Trashed]:
-        """See Trash."""
+        """See Trash; each has an id."""
+
+    def state_of(self, one: Trashed) -> State | None:
+        """The state of the entry with an id, if there is one, and its file is there."""
 
     def in_place(self, one: Trashed) -> bool:
         """See Trash."""
@@ -120,13 +123,23 @@ class Trash:
         return ((where, fault) for where, fault in found if isinstance(fault, str))
 
     def begin(self, wanted: Iterable[Trashed]) -> list[Trashed]:
-        """Begin to delete some objects, with durable entries; objects without a file are left out."""
-        named = [replace(one, id=uuid.uuid4().hex) for one in wanted]
-        return [
+        """Begin to delete some objects, with durable entries; objects without a file are left out.
+
+        One with an id that the trash has already, from a process that died, is not put there again.
+        """
+        known, named = list[Trashed](), list[Trashed]()
+        for one in wanted:
+            state = self._can(one).state_of(one) if one.id else None
+            if state in {"going", "gone"}:
+                known.append(replace(one, state=state))
+            else:  # one that is being restored keeps its entry
+                named.append(one if one.id and state is None else replace(one, id=uuid.uuid4().hex))
+        begun = [
             one
             for name, can in self._cans.items()
             for one in can.begin([each for each in named if store_of(each.key) == name])
         ]
+        return known + begun
 
     def in_place(self, one: Trashed) -> bool:
         """Whether the entry's own file is still in its place: an object that was sent again has another."""

@@ -86,6 +86,16 @@ class BucketCan:
                 begun.append(one)
         return begun
 
+    def state_of(self, one: Trashed) -> State | None:
+        """See Can."""
+        with suppress(ObjectMissing):
+            self._bucket.look(self._file(one))
+            for state in reversed(STATES):
+                with suppress(ObjectMissing):
+                    self._notes.read(_name(one.id, state))
+                    return state
+        return None
+
     def in_place(self, one: Trashed) -> bool:
         """See Can: a key with a token is put once, so what is there is what was copied.
 

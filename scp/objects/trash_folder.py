@@ -62,6 +62,8 @@ class FolderCan:
                 continue
             make_folder(self._folder)
             with suppress(FileNotFoundError):
+                # One of the same id whose note is missing, or whose file is: the same object, in its place.
+                self._file(one).unlink(missing_ok=True)
                 os.link(self._place(one), self._file(one))
                 begun.append(one)
         if begun:
@@ -72,6 +74,12 @@ class FolderCan:
                 self._note(one)
             sync_folder(self._folder)
         return begun
+
+    def state_of(self, one: Trashed) -> State | None:
+        """See Can."""
+        if not self._file(one).is_file():
+            return None
+        return next((s for s in reversed(STATES) if self._sidecar(replace(one, state=s)).is_file()), None)
 
     def in_place(self, one: Trashed) -> bool:
         """See Can."""

@@ -127,6 +127,7 @@ def _held(latest: Look, first: str) -> dict[str, Values]:
         found["zscp_index_age_seconds"] = _one(time.monotonic() - latest.index_at)
         found["zscp_pending_objects"] = _one(latest.pending_objects)
         found["zscp_pending_bytes"] = _one(latest.pending_bytes)
+        found["zscp_clock_trusted"] = _one(float(not latest.clock_doubt))
     if (held := latest.statistics) is not None:
         found["zscp_stored_objects"] = _by_form(held.by_form, first, lambda row: row.instances)
         found["zscp_stored_bytes"] = _by_form(held.by_form, first, lambda row: row.stored_size)

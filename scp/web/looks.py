@@ -24,7 +24,8 @@ _STATISTICS_SECONDS, _TIMES_AS_LONG = 60.0, 20
 class Look:
     """What the last looks found; times are of the monotonic clock, ``index_at`` 0 where none succeeded.
 
-    ``index_fault`` and ``store_fault`` say in words why the index or the first store cannot be used.
+    ``index_fault`` and ``store_fault`` say in words why the index or the first store cannot be used,
+    ``clock_doubt`` why nothing is deleted or purged by the clock.
     """
 
     index_at: float = 0.0
@@ -33,6 +34,7 @@ class Look:
     pending_objects: int = 0
     pending_bytes: int = 0
     nodes: tuple[NodeState, ...] = ()
+    clock_doubt: str = ""
     statistics: Statistics | None = None
     statistics_at: float = 0.0
     oldest_check: int | None = None
@@ -79,6 +81,7 @@ class ArchiveLooks(Task):
             pending_objects=pending.instances,
             pending_bytes=pending.size,
             nodes=tuple(map(state_of, archive.elsewhere.cluster.nodes.all())),
+            clock_doubt=archive.clock.read().doubt,
         )
         if now >= self._next:
             found, oldest = archive.statistics(), archive.integrity.oldest()

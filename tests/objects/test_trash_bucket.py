@@ -77,7 +77,7 @@ def test_a_listing_tells_what_is_unfinished_and_no_other_note_is_read(
     assert trash.is_settled()
     bucket.put(OBJECT, b"x")
     bucket.put(OTHER, b"y")
-    one, other = trash.begin([entry(), entry(OTHER)])
+    one, other = trash.begin([entry(name=""), entry(OTHER, "")])
     trash.take(one)
     one = trash.mark(one, "gone")
     assert not trash.is_settled()
@@ -100,7 +100,7 @@ def test_only_notes_that_are_old_are_read_for_purging(
     for key in (OBJECT, OTHER):
         bucket.put(key, b"x")
     now = time.time()
-    for one in trash.begin([replace(entry(), at=now - 60), entry(OTHER)]):
+    for one in trash.begin([replace(entry(name=""), at=now - 60), entry(OTHER, "")]):
         trash.mark(one, "gone")
     note = bucket.note
     monkeypatch.setattr(bucket, "note", lambda key: read.append(key) or note(key))
@@ -128,7 +128,7 @@ def test_of_the_latest_entries_no_other_note_is_read(
                 (place / key).write_bytes(b"x")
             else:
                 place.put(key, b"x")
-            for one in trash.begin([replace(entry(key), at=1e9 + number)]):
+            for one in trash.begin([replace(entry(key, ""), at=1e9 + number)]):
                 trash.mark(one, "gone")
             time.sleep(0.01)  # notes are told apart by when they were written
         read.clear()
@@ -165,3 +165,24 @@ def test_a_copy_without_a_note_is_tidied_when_it_is_old(
     assert not can.is_settled()
     can.tidy()
     assert keys(bucket) == set()
+
+
+@pytest.mark.parametrize("state", ["going", "gone"])
+def test_an_entry_of_a_process_that_died_is_not_made_again(
+    bucket: Bucket, tmp_path: Path, state: State
+) -> None:
+    """Its id is that of the object: what comes again is what lies there, unless that is being restored."""
+    for place in (bucket, tmp_path):
+        if isinstance(place, Path):
+            (place / OBJECT).parent.mkdir(parents=True)
+            (place / OBJECT).write_bytes(b"x")
+        else:
+            place.put(OBJECT, b"x")
+        trash = Trash({"": place})
+        (one,) = trash.begin([entry()])
+        trash.mark(one, state)
+        assert [(again.id, again.state) for again in trash.begin([entry()])] == [(one.id, state)]
+        assert len(trash.entries()) == 1
+        trash.mark(replace(one, state=state), "back")
+        (other,) = trash.begin([entry()])
+        assert other.id != one.id, "one that is being restored loses its entry"

@@ -69,8 +69,9 @@ class HealthReport:
     What is of the archive comes from the index: ``scrubbing.oldest_check``, ``damaged``, ``refused``,
     ``commitments`` and ``forwards`` as it was last looked at; ``damaged_objects``, ``refused_objects`` and
     ``outstanding_commitments``, the first of each, as they are now, and empty where the index does not answer
-    (``index_fault``). All else is of this node, since its start: limits and errors that were counted, by key
-    and by operation, disks, memory in bytes, certificates, and the audit trail if it is a file.
+    (``index_fault``). ``clock_doubt`` says why nothing is deleted by the clock; empty where that is trusted.
+    All else is of this node, since its start: limits and errors that were counted, by key and by operation,
+    disks, memory in bytes, certificates, and the audit trail if it is a file.
     """
 
     node: str
@@ -79,6 +80,7 @@ class HealthReport:
     ready: bool
     faults: list[str]
     index_fault: str
+    clock_doubt: str
     scrubbing: Scrubbing
     damaged: int
     damaged_objects: list[FaultyObject]
@@ -121,6 +123,7 @@ def health_report(desk: Desk) -> HealthReport:
         ready=not faults,
         faults=faults,
         index_fault=lists.fault,
+        clock_doubt=look.clock_doubt,
         scrubbing=_scrubbing(desk, found),
         damaged=held.damaged if held is not None else lists.damaged_total,
         damaged_objects=[_faulty(one, one.fault) for one in lists.damaged],
