@@ -95,9 +95,9 @@ def find(
     return select(*asked).select_from(tables).where(*conditions)
 
 
-def found(query: Query, later: str = "") -> Select[Any]:
+def found(query: Query, *, named: str | Select[Any] = "") -> Select[Any]:
     """The ids of all entities that :func:`find` finds."""
-    return ids_of(find(query, later), query.level)
+    return ids_of(find(query, named=named), query.level)
 
 
 def ids_of(finding: Select[Any], level: str) -> Select[Any]:

@@ -260,3 +260,23 @@ def test_matches_are_not_kept_back_where_the_next_ones_take_their_time(
     asked = matches.Matches(index._engine, query("STUDY", PatientName="DOE*"), {}, unwatched())
     first, whole = asked._begin()
     assert (len(first), whole) == (3, False)
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "IMAGE"])
+def test_pages_are_counted_by_the_table_too(
+    index: SqlIndex, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    for number, name in enumerate(["Doe^John", "Roe^Jane", "Nemo", "Doe^Jane"]):
+        record(index, number, name)
+        if number == 1:
+            make_all(index)
+    said: list[str] = []
+    event.listen(index._engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    for name in ("*DOE*", "*OE^J*", "*EMO", "*NOBODY*"):
+        by_table = index.pages.page(of(level, {"PatientName": name}), 10, None, unwatched())
+        assert sum("MATCH" in one for one in said) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(trigrams, "held", lambda _: HeldTrigrams(False, False))
+            assert by_table == index.pages.page(of(level, {"PatientName": name}), 10, None, unwatched())
+        said.clear()
+    assert by_table.count == 0
