@@ -44,6 +44,7 @@ from scp.index.committed import CommittedRow
 from scp.index.index import Checks, DueStages, Index, PendingCount, SenderCount
 from scp.index.pages import Page, Pages
 from scp.index.queue import Claims, Commitments, SendQueue
+from scp.index.self_description import NamesIndexed
 from scp.index.watch import Watch
 from scp.model import Facts, Instance, Kept, Provenance, Query, QueuedSend, Received, SyntaxPreference
 from scp.objects.dictionaries import Dictionaries
@@ -289,7 +290,7 @@ class Archive:
         """Objects that are yet to be sent to peers."""
         return self.index.send_queue
 
-    def index_names(self) -> str:
+    def index_names(self) -> NamesIndexed:
         """See :meth:`scp.index.index.Index.index_names`."""
         return self.index.index_names()
 

@@ -24,6 +24,14 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldTrigrams:
+    """Whether a table of trigrams has all studies but some that are due to be added, and whether any are."""
+
+    complete: bool
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Database:
     """Where an index is: its URL, the password for it, and how many connections a process may open.
 

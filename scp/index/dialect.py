@@ -18,8 +18,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from scp.errors import ConfigurationError, IndexDamaged, OutOfResources
 from scp.index import sqlite
-from scp.index.databases import Database, Fault
+from scp.index.databases import Database, Fault, HeldTrigrams
 from scp.index.keys import VALUES
+from scp.index.self_description import NamesIndexed
+from scp.index.sqlite_trigrams import Transaction
 from scp.index.watch import Watch
 from scp.index.wildcards import ESCAPE
 from scp.metrics import counting
@@ -40,17 +42,16 @@ class Kind(Protocol):
     """What each kind of database has a function for.
 
     ``FIRST_ROWS`` is how many matches of a query its first statement reads at most, and ``FIRST_NAMED_ROWS``
-    of one that finds studies by the beginning of a name (:func:`scp.index.query.is_by_name`). ``IS_REMOTE``
+    of one that finds studies by the beginning of a name (:func:`scp.index.names.is_by_name`). ``IS_REMOTE``
     says that each statement is a round trip to another process, perhaps on another machine.
     ``FINISHES_LATE`` says that it may finish a COMMIT whose connection broke before the answer.
     ``PLANS_BY_VALUES`` says that it estimates from statistics how many rows the values of a statement's
-    parameters find. ``HAS_TRIGRAMS`` says that it finds names that begin with a wildcard by an index.
+    parameters find.
     """
 
     FIRST_ROWS: int
     FIRST_NAMED_ROWS: int
     PLANS_BY_VALUES: bool
-    HAS_TRIGRAMS: bool
     IS_REMOTE: bool
     FINISHES_LATE: bool
     begin: Callable[[Connection], None]
@@ -65,7 +66,8 @@ class Kind(Protocol):
     count_on: Callable[[Connection, Sequence[Table]], None]
     load: Callable[[Connection, Table, Sequence[Sequence[Any]]], None]
     time_of: Callable[[Connection], float]
-    index_names: Callable[[Engine], str]
+    index_names: Callable[[Engine, Transaction], NamesIndexed]
+    held_trigrams: Callable[[Connection], HeldTrigrams]
 
 
 def kind_of(name: str) -> Kind:

@@ -17,7 +17,7 @@ from scp.index.nodes import Nodes
 from scp.index.packing import Packing
 from scp.index.pages import Pages
 from scp.index.queue import Claims, Commitments, SendQueue
-from scp.index.self_description import Meta
+from scp.index.self_description import Meta, NamesIndexed
 from scp.index.watch import Watch
 from scp.model import Instance, Query, QueuedSend
 
@@ -336,8 +336,8 @@ class Index(Protocol):
     def counts(self) -> EntityCounts:
         """How many patients, studies, series and instances are held."""
 
-    def index_names(self) -> str:
-        """Make what finds names that begin with a wildcard, beside all else; says why not, or nothing."""
+    def index_names(self) -> NamesIndexed:
+        """Make what finds names that begin with a wildcard, beside all else, or go on with it."""
 
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """Keep all others that share the index from the same ``name``, until the block or the process ends.

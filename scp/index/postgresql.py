@@ -23,7 +23,8 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, fal
 from sqlalchemy.exc import InvalidatePoolError
 
 from scp.index import trigrams
-from scp.index.databases import BEGUN, WRITES, Database, Fault
+from scp.index.databases import BEGUN, WRITES, Database, Fault, HeldTrigrams
+from scp.index.self_description import NamesIndexed
 from scp.index.watch import Watch
 
 _EVERY = 0.05  # seconds between two looks while a statement runs
@@ -60,9 +61,9 @@ FIRST_NAMED_ROWS = 8  # of each the modality is looked up among the series, whic
 IS_REMOTE = True
 FINISHES_LATE = True
 PLANS_BY_VALUES = True  # see force_custom_plan above
-HAS_TRIGRAMS = True
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
 _MIGRATION_SECONDS = 600
+_DAY_SECONDS = 86_400.0
 # Classes of SQLSTATE in which the server could not do what was asked, whatever that was; and what an admin
 # has not allowed.
 _REFUSING = frozenset({"08", "25", "40", "53", "54", "55", "57", "58"})
@@ -296,9 +297,14 @@ def _storable(row: Sequence[Any]) -> Sequence[Any]:
     return [value.replace("\0", "") if isinstance(value, str) else value for value in row]
 
 
-def index_names(engine: Engine) -> str:
+def held_trigrams(_connection: Connection) -> HeldTrigrams:
+    """None that a query has to name: PostgreSQL knows which indexes it has."""
+    return HeldTrigrams(complete=False, due=False)
+
+
+def index_names(engine: Engine, _transaction: object) -> NamesIndexed:
     """Make the indexes of trigrams; see :func:`scp.index.trigrams.make`."""
-    return trigrams.make(engine)
+    return NamesIndexed(trigrams.make(engine), _DAY_SECONDS)
 
 
 def time_of(connection: Connection) -> float:

@@ -25,12 +25,11 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    true,
 )
 from sqlalchemy.sql import visitors
 
 from scp.errors import QueryError
-from scp.index import sequences
+from scp.index import names, sequences
 from scp.index.attributes import COMPUTED_BY_KEYWORD, HELD_BY_KEYWORD, Attribute, Computed
 from scp.index.columns import ID, NEWEST, Tables, answers, below, holding, joined, lifted, rank
 from scp.index.index import NO_RANKS, Ranks
@@ -41,17 +40,12 @@ from scp.model import CALLING_AET, LEVELS, UNIQUE_KEYS, Query, QueryKey
 
 # What a query may be limited to: what the index holds, and who sent an object.
 _LIMITING = {**HELD_BY_KEYWORD, CALLING_AET: Attribute("IMAGE", CALLING_AET, "AE")}
-_ISSUER = HELD_BY_KEYWORD["IssuerOfPatientID"]
+_ISSUER, _NAME = HELD_BY_KEYWORD["IssuerOfPatientID"], HELD_BY_KEYWORD["PatientName"]
 _ROW: ColumnElement[Any] = literal_column(
     "1"
 )  # EXISTS of all columns would read the row, though the index suffices
 MOST_COUNTED = 5000  # index rows read in half a millisecond; beyond that the order matters little
-# One of them has a name that each 500th study has; to look at all takes PostgreSQL 2 ms.
-NEWEST_STUDIES = 2000
-_BEST = ("PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID")
 _RANGED = ("PatientName", "StudyDate")
-_STUDY = TABLES["STUDY"].alias()  # to make it takes half a millisecond
-_STUDY.c.keys()  # makes the columns, before several threads ask for them
 
 
 def find(
@@ -60,6 +54,7 @@ def find(
     ranks: Ranks = NO_RANKS,
     *,
     among: BindParameter[Any] | Select[Any] | None = None,
+    named: str | Select[Any] = "",
 ) -> Select[Any]:
     """The matches of a C-FIND identifier, with a column for each keyword that is answered.
 
@@ -67,34 +62,47 @@ def find(
     (docs/decisions/0100). Keys of lower levels match in relational queries only, and are never answered:
     there may be many values (PS3.4 C.4.1.2.2.2). Keys that are sequences only narrow down the matches
     (:mod:`scp.index.sequences`). ``later`` is a keyword that is tested only after a row was found by other
-    keys; see :func:`ranges`. ``among`` are ids, of :func:`found` or :func:`newest_named`, to which the
-    matches are limited: rows are found by these and nothing else.
+    keys; see :func:`ranges`. ``among`` are ids, of :func:`found` or :func:`scp.index.names.newest_named`,
+    to which the matches are limited: rows are found by these and nothing else. So they are by
+    ``named``: what :func:`scp.index.names.trigrams` asks for, or the ids of studies.
 
     Raises :class:`scp.errors.QueryError` for a level or a value that the standard does not allow.
     """
     levels = _levels(query)
     check_parameters(query.keys, HELD_BY_KEYWORD)
     above = {level: TABLES[level] for level in levels}
+    not_narrowed = among is None and isinstance(named, str) and not named
     conditions = [
         *_named(query.level, above),
-        *_matching(query, above, later, indexed=among is None),
+        *_matching(query, above, later, indexed=not_narrowed),
         *_matching_below(query, above),
         *_seen(query, above),
     ]
     identified = above[query.level].c.id
     if among is not None:
         conditions.append(identified.in_(among))
+    tables, study = _found_in(above), holding(_NAME, above)
+    if isinstance(named, Select):
+        conditions.append(study.c.id.in_(named))
+    elif named:
+        tables = tables.join(names.TRIGRAMS, names.TRIGRAMS.c.rowid == study.c.id)
+        conditions.append(names.matching_trigrams(named))
     asked = [
         identified.label(ID),
         *answers(query, above, partial(_seen_among, query)),
         *(rank(query.level, above, ranks) if ranks else ()),
     ]
-    return select(*asked).select_from(_found_in(above)).where(*conditions)
+    return select(*asked).select_from(tables).where(*conditions)
 
 
-def found(query: Query, later: str = "") -> Select[Any]:
+def found(query: Query, *, named: str | Select[Any] = "") -> Select[Any]:
     """The ids of all entities that :func:`find` finds."""
-    return find(query, later).with_only_columns(TABLES[query.level].c.id, maintain_column_froms=True)
+    return ids_of(find(query, named=named), query.level)
+
+
+def ids_of(finding: Select[Any], level: str) -> Select[Any]:
+    """The ids alone of what a statement of :func:`find` finds."""
+    return finding.with_only_columns(TABLES[level].c.id, maintain_column_froms=True)
 
 
 def seen_instances(query: Query) -> Select[Any] | None:
@@ -125,7 +133,7 @@ def ranges(query: Query) -> dict[str, Select[Any]]:
     Raises :class:`scp.errors.QueryError` as :func:`find` does.
     """
     given = {key.keyword: key for key in query.keys if not universal(key.value)}
-    if "STUDY" not in _levels(query) or any(keyword in given for keyword in _BEST):
+    if "STUDY" not in _levels(query) or any(keyword in given for keyword in names.BEST):
         return {}
     found = {}
     for keyword in _RANGED:
@@ -138,35 +146,6 @@ def ranges(query: Query) -> dict[str, Select[Any]]:
         rows = select(TABLES["STUDY"].c.id).where(matching).limit(MOST_COUNTED).subquery()
         found[keyword] = select(func.count()).select_from(rows)
     return found
-
-
-def is_by_name(query: Query) -> bool:
-    """Whether studies are found by the beginning of a name, and not by a unique key."""
-    given = {key.keyword: key.value for key in query.keys if not universal(key.value)}
-    name = given.get("PatientName", "")
-    return not name.startswith(("*", "?")) and "*" in name and not any(key in given for key in _BEST)
-
-
-def newest_named(query: Query) -> Select[Any] | None:
-    """The ids of the studies that a name finds among the :data:`NEWEST_STUDIES` of a query's dates.
-
-    None unless the query asks for studies, the name begins with a wildcard, the dates are one range or any,
-    and there is no unique key. An index of trigrams finds all studies of a name, of any date, which takes
-    long if the name is common; then one of these few has it.
-    """
-    given = {key.keyword: key for key in query.keys if not universal(key.value)}
-    name, date = given.get("PatientName"), given.get("StudyDate")
-    if query.level != "STUDY" or any(keyword in given for keyword in _BEST):
-        return None
-    if name is None or not name.value.startswith(("*", "?")) or (date and VALUES in date.value):
-        return None
-    named = HELD_BY_KEYWORD["PatientName"]
-    dated = condition(date, HELD_BY_KEYWORD["StudyDate"], _STUDY) if date else None
-    newest = select(_STUDY.c.id, *(_STUDY.c[column] for column in named.key_columns))
-    newest = newest.where(true() if dated is None else dated)
-    looked_at = newest.order_by(_STUDY.c.study_date_key.desc()).limit(NEWEST_STUDIES).subquery()
-    matching = condition(name, named, looked_at)
-    return None if matching is None else select(looked_at.c.id).where(matching)
 
 
 def instances(query: Query) -> Select[Any]:

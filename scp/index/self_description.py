@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -29,3 +30,15 @@ class Meta(Protocol):
 
     def is_in_place(self) -> bool:
         """Whether opening the index again would give the same one: its file may be removed while open."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesIndexed:
+    """What :meth:`scp.index.index.Index.index_names` comes to.
+
+    ``fault`` says why names that begin with a wildcard are not found by an index; ``again`` is after how many
+    seconds to call it again.
+    """
+
+    fault: str
+    again: float

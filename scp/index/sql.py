@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from typing import Self
 
@@ -38,6 +39,7 @@ from scp.index.prepared import InstanceRows, named_instances
 from scp.index.record import as_instance
 from scp.index.rows import identity, reading_order, texts
 from scp.index.schema import INSTANCE, INSTANCE_COLUMNS, PATIENT, PENDING, SERIES, SOUND, STUDY
+from scp.index.self_description import NamesIndexed
 from scp.index.send_queue import SqlSendQueue, queue
 from scp.index.sql_history import SqlHistory
 from scp.index.sql_nodes import SqlNodes
@@ -51,6 +53,8 @@ from scp.model import Instance, Query, QueuedSend
 
 # A server's memory for locks is bounded; a transaction has one for each name.
 _AT_ONCE = 100
+# When to look again whether another process that indexes names has ended.
+_ANOTHER_SECONDS = 60.0
 Write = Callable[[Connection, Item], Instance | None]
 
 
@@ -299,10 +303,13 @@ class SqlIndex:
         with reads(self._engine) as connection:
             return EntityCounts(*connection.execute(statement).one())
 
-    def index_names(self) -> str:
+    def index_names(self) -> NamesIndexed:
         """See :meth:`scp.index.index.Index.index_names`."""
         with self.exclusive("names", wait=False) as is_alone, translated(self._engine):
-            return kind(self._engine).index_names(self._engine) if is_alone else ""
+            if not is_alone:
+                return NamesIndexed("", _ANOTHER_SECONDS)
+            turn = partial(self._writer.transaction, counts=False)
+            return kind(self._engine).index_names(self._engine, turn)
 
     def exclusive(self, name: str, wait: bool | float = True) -> AbstractContextManager[bool]:
         """See :meth:`scp.index.index.Index.exclusive`."""

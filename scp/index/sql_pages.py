@@ -10,12 +10,14 @@ AE title is all that is asked for, its first 1,001 instances are looked for befo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
     Engine,
+    Select,
     bindparam,
     case,
     func,
@@ -23,9 +25,10 @@ from sqlalchemy import (
     select,
 )
 
+from scp.index import names
 from scp.index import query as reading
 from scp.index.columns import ID, answer, joined
-from scp.index.dialect import reads, watched
+from scp.index.dialect import kind, reads, watched
 from scp.index.index import NO_RANKS, Ranks
 from scp.index.matching import universal
 from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
@@ -77,15 +80,26 @@ class SqlPages:
         """The numbers of all matches, the newest first; None where there are many."""
         if all(universal(key.value) for key in query.keys) and not query.seen:
             return None
-        first = reading.found(query).limit(MOST_COUNTED + 1)
+        ways = self._ways(connection, query)
         seen = reading.seen_instances(query)
         if seen is not None:
             instances = connection.execute(seen.limit(MOST_COUNTED + 1)).scalars().all()
             if len(instances) <= MOST_COUNTED:
                 number = TABLES[query.level].c.id
-                first = first.where(number.in_(reading.holders(query.level, instances)))
-        numbers = list(connection.execute(first).scalars())
+                ways = [way.where(number.in_(reading.holders(query.level, instances))) for way in ways]
+        numbers: set[int] = set()
+        for way in ways:
+            numbers.update(connection.execute(way.limit(MOST_COUNTED + 1)).scalars())
         return None if len(numbers) > MOST_COUNTED else sorted(numbers, reverse=True)
+
+    def _ways(self, connection: Connection, query: Query) -> list[Select[Any]]:
+        """The statements that find all matches: those of a name without dates by trigrams, if there are."""
+        asked = names.trigrams(query) if names.count_of_dates(query) is None else ""
+        held = kind(self._engine).held_trigrams(connection) if asked else None
+        if held is None or not held.complete:
+            return [reading.found(query)]
+        due = [reading.found(query, named=names.DUE)] if held.due else []
+        return [*due, reading.found(query, named=asked)]
 
     def _newest(
         self, connection: Connection, query: Query, most: int, before: int | None, skip: int

@@ -17,8 +17,11 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.util import LRUCache
 
 from scp.errors import ConfigurationError, OutOfResources
-from scp.index.databases import BEGUN, WRITES, Database, Fault
+from scp.index import sqlite_trigrams
+from scp.index.databases import BEGUN, WRITES, Database, Fault, HeldTrigrams
 from scp.index.keys import VALUES
+from scp.index.self_description import NamesIndexed
+from scp.index.sqlite_trigrams import Transaction
 from scp.index.watch import Watch
 from scp.index.wildcards import matcher_of_like
 
@@ -36,7 +39,7 @@ _STEPS = 1000
 FIRST_ROWS = FIRST_NAMED_ROWS = 512
 IS_REMOTE = False
 FINISHES_LATE = False
-PLANS_BY_VALUES = HAS_TRIGRAMS = False
+PLANS_BY_VALUES = False
 _IDLE = 32  # connections that are kept open: opening one takes 1 ms
 
 
@@ -180,9 +183,14 @@ def load(connection: Connection, table: Table, rows: Sequence[Sequence[Any]]) ->
     connection.commit()
 
 
-def index_names(_engine: Engine) -> str:
-    """Nothing: SQLite reads the names of a million studies in 0.7 s (docs/decisions/0198)."""
-    return ""
+def index_names(engine: Engine, transaction: Transaction) -> NamesIndexed:
+    """Go on with the table of trigrams; see :func:`scp.index.sqlite_trigrams.index_names`."""
+    return sqlite_trigrams.index_names(engine, transaction)
+
+
+def held_trigrams(connection: Connection) -> HeldTrigrams:
+    """What a query can rely on until its transaction ends."""
+    return sqlite_trigrams.held(connection)
 
 
 def time_of(_connection: Connection) -> float:

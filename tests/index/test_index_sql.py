@@ -27,7 +27,7 @@ from sqlalchemy.engine import MappingResult
 from test_index_contract import DOE, ROE, instance, query
 
 from scp.errors import ConfigurationError, OutOfResources
-from scp.index import dialect, durable, matches, prepared, sqlite
+from scp.index import dialect, durable, matches, names, prepared, sqlite
 from scp.index import query as reading
 from scp.index import upgrade as upgrading
 from scp.index.index import NO_RANKS
@@ -390,8 +390,8 @@ def test_nothing_is_counted_where_there_is_one_way_in(keys):
 )
 def test_which_queries_a_name_finds(level, keys, is_begun, is_newest):
     asked = query(level, **keys)
-    assert reading.is_by_name(asked) == is_begun
-    assert (reading.newest_named(asked) is not None) == is_newest
+    assert names.is_by_name(asked) == is_begun
+    assert (names.newest_named(asked) is not None) == is_newest
 
 
 def test_the_first_match_is_not_kept_back_for_others(index, monkeypatch):

@@ -19,8 +19,7 @@ from waiting import until
 from wire.configured import settings_of, tables_of
 
 from scp.errors import ConfigurationError, IndexUnfit, OutOfResources
-from scp.index import clock, dialect, postgresql
-from scp.index import query as reading
+from scp.index import clock, dialect, names, postgresql
 from scp.index.databases import Database
 from scp.index.index import EntityCounts
 from scp.index.nodes import NodeReport
@@ -380,7 +379,7 @@ def test_of_a_name_that_begins_with_a_wildcard_the_newest_come_first(
     index, monkeypatch, dates, newest, all_of_them
 ):
     """Those few are looked at without the index of trigrams, which finds all studies of a common name."""
-    monkeypatch.setattr(reading, "NEWEST_STUDIES", 3)
+    monkeypatch.setattr(names, "NEWEST_STUDIES", 3)
     _twenty(index)
     index.record(instance("20", "20", "20.1"), ROE | {"StudyDate": "20240112"})
     asked = query("STUDY", PatientName="*DO*", StudyDate=dates, ModalitiesInStudy="CT", StudyInstanceUID="")
@@ -390,7 +389,7 @@ def test_of_a_name_that_begins_with_a_wildcard_the_newest_come_first(
 
 
 def test_a_name_that_none_of_the_newest_has_is_found(index, monkeypatch):
-    monkeypatch.setattr(reading, "NEWEST_STUDIES", 3)
+    monkeypatch.setattr(names, "NEWEST_STUDIES", 3)
     index.record(instance("20", "20", "20.1"), ROE | {"StudyDate": "20230101"})
     _twenty(index)
     assert len(list(index.find(query("STUDY", PatientName="*ROE*")))) == 1
