@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from scp.archive.encode import uids_within
@@ -64,4 +64,4 @@ def remarked(kept: Kept, facts: Facts) -> Kept:
     one = kept.instance
     given = uids_of(one.sop_class_uid, one.sop_instance_uid, facts.attributes, {}).given
     modality = facts.attributes.get("Modality", "")
-    return replace(kept, fault=fault_of(facts), given=given, modality=modality)
+    return Kept(kept.outcome, one, kept.attempts, fault_of(facts), given, modality)

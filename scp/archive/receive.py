@@ -21,7 +21,7 @@ from scp.archive.options import Options
 from scp.archive.package import StoredForm
 from scp.archive.reader import Reader
 from scp.archive.recorder import Recorder
-from scp.archive.records import as_pending, identity_of, instance_of, instance_of_form, key_of, planned
+from scp.archive.records import identity_of, instance_of, instance_of_form, key_of, planned
 from scp.config.rules import PolicyRule
 from scp.encoding.facts import chosen, survey
 from scp.errors import DuplicateRejected, OutOfResources, Superseded
@@ -117,7 +117,7 @@ class Receiver:
             facts = _admitted(received, admission)
             _, rule = self._forms.policy.choose(facts)
             if rule is None or rule.may_be_pending:
-                instance = as_pending(instance_of(landing.key, landing.size, "", file, facts), rule)
+                instance = instance_of(landing.key, landing.size, "", file, facts, rule.name if rule else "")
                 self.duplicates.check_elsewhere(instance.identity)
                 return self._land(landing, received, facts, remarked(Kept("kept", instance), facts), follow)
         return self._settle(received, facts, follow)
@@ -178,14 +178,16 @@ class Receiver:
         """What became of an acknowledged object, whose row is there unless another instance is ``held``."""
         key = one.instance.key
         if held is None or held.key == key or self._store.is_over(key):  # its record has moved on since
-            kept = self._recorder.announced(one.instance, one.facts, one.sends)
+            self._recorder.announce(one.instance, one.facts, one.sends)
+            kept = one.kept
         else:
             try:
                 kept = self._beside(one, held)
             except DuplicateRejected as error:  # a hold that was not known yet
                 kept = self._set_aside(one, held, error)
         self._store.landed(key, named=kept.instance.key == key)
-        return replace(kept, attempts=kept.attempts or one.kept.attempts)
+        attempts = one.kept.attempts
+        return replace(kept, attempts=attempts) if attempts and not kept.attempts else kept
 
     def _beside(self, one: NewRow, held: Instance) -> Kept:
         """What becomes of it beside an object that was held before, or came at the same time elsewhere."""
@@ -269,7 +271,8 @@ class Receiver:
         own = key_of(received, facts)
         key = self._store.fresh_key(own)
         self._store.put(key, head, received.dataset)
-        instance = as_pending(instance_of(key, len(head) + len(received.dataset), "", file, facts), rule)
+        size = len(head) + len(received.dataset)
+        instance = instance_of(key, size, "", file, facts, rule.name if rule else "")
         if key == own:
             return self._recorder.commit(instance, facts)
         known = partial(self.duplicates.found, received, facts=facts)

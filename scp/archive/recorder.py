@@ -110,12 +110,16 @@ class Recorder:
         sends: tuple[QueuedSend, ...],
         replaced: Instance | None = None,
     ) -> Kept:
-        """The result for a recorded object; wakes the forwarder and the encoder for it."""
+        """The result for a recorded object, after :meth:`announce`."""
+        self.announce(instance, facts, sends)
+        return remarked(Kept("replaced" if replaced else "kept", instance), facts)
+
+    def announce(self, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...]) -> None:
+        """Wake the forwarder and the encoder for a recorded object."""
         if self._forwarding is not None:
             self._forwarding.recorded(sends, facts, instance.study_instance_uid)
         if instance.pending and self._pending is not None:
             self._pending.add(instance.stored_size)
-        return remarked(Kept("replaced" if replaced else "kept", instance), facts)
 
     def _replace(
         self, held: Instance, instance: Instance, facts: Facts, sends: tuple[QueuedSend, ...], found: bool

@@ -194,10 +194,13 @@ def identity_of(sop_instance_uid: str, study: str, facts: Facts) -> Identity:
     return Identity(sop_instance_uid, study, *patient)
 
 
-def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) -> Instance:
+def instance_of(
+    key: str, size: int, digest: str, file: Part10, facts: Facts, waits_for: str | None = None
+) -> Instance:
     """The index row of a stored file of ``size`` bytes with this SHA-256.
 
-    Without a ``digest`` the file holds the dataset as received, and is checked by the digest of that.
+    Without a ``digest`` the file holds the dataset as received, and is checked by the digest of that. A
+    pending one ``waits_for`` the rule of this name, which may be empty (:func:`as_pending`).
     """
     known = provenance_of(file)
     uids = uids_of(file.sop_class_uid, file.sop_instance_uid, facts.attributes, known.given)
@@ -216,7 +219,8 @@ def instance_of(key: str, size: int, digest: str, file: Part10, facts: Facts) ->
         received_sha256=known.sha256,
         received_at=known.received_at,
         calling_aet=known.calling_aet,
-        rule=known.rule,
+        rule=known.rule if waits_for is None else waits_for,
+        pending=waits_for is not None,
         readable=facts.readable,
         stage=known.stage if refusal is None else NO_STAGE,
         checked=int(known.received_at.timestamp()),

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Bytes. PS3.5 9.1 has 64; beyond this a key of the index is larger than PostgreSQL takes.
 LONGEST = 1024
@@ -49,6 +50,7 @@ class Uids:
     given: Texts
 
 
+@lru_cache(maxsize=256)  # the four UIDs of an object are asked for up to 16 times while it is received
 def uid_of(text: str) -> str:
     """The UID that ``text`` is, without padding; of several values the first. Empty where none is usable."""
     for value in text.replace("\0", "").split("\\"):

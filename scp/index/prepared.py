@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ Values = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
 _OWN = tuple(column.name for column in INSTANCE_COLUMNS)
+_values_of: Callable[[Instance], tuple[Any, ...]] = attrgetter(*_OWN)
 INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _DIALECTS: dict[str, Dialect] = {}
 
@@ -81,7 +83,7 @@ class InstanceRows:
 
     def bound(self, instance: Instance) -> Values:
         """The columns of an instance → their values for the driver."""
-        values = {name: getattr(instance, name) for name in _OWN}
+        values: Values = dict(zip(_OWN, _values_of(instance), strict=True))
         for name, bind in self._binders:
             values[name] = bind(values[name])
         return values

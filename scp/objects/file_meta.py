@@ -7,12 +7,14 @@ Its end is given by (0002,0000), not by the change of group: a dataset may itsel
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from scp.errors import ObjectDamaged
 from scp.spool import Buffer
 
 _LONG_VRS = (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV")
+_OWN = (0x0003, 0x0102)  # whose values each file has for itself
 _GROUP = b"\x02\0"
 # Bytes of all values together that are read; any value beyond counts as empty. zscp's own private
 # information has a few hundred, and 0.2 MB with the layout of 8192 fragments; 2 MB of JSON may become
@@ -105,9 +107,15 @@ def _element(file: Buffer, at: int) -> tuple[int, int, int]:
     return number, value, value + length
 
 
+@lru_cache(maxsize=64)
+def _remembered(number: int, vr: bytes, value: bytes) -> bytes:
+    return _written(number, vr, value)
+
+
 def written(elements: list[tuple[int, bytes, bytes]]) -> bytes:
     """Elements of group 0002, each given as number, VR and value, after their group length."""
-    body = b"".join(_written(*element) for element in elements)
+    # Most are those of the file before: classes, syntaxes and titles, but no instance and no private element.
+    body = b"".join([(_written if one[0] in _OWN else _remembered)(*one) for one in elements])
     return _written(0x0000, b"UL", struct.pack("<L", len(body))) + body
 
 

@@ -15,6 +15,9 @@ from scp.loss import Loss
 from scp.model import Attempt, AttemptOutcome, JpegLayout, Provenance, Restoration
 
 VERSION = 1
+_JSON = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False
+)  # made once: json.dumps makes one each time
 _ALWAYS = ("version", "syntax", "sha256", "size", "at")
 _LARGEST = (1 << 63) - 1  # the largest integer that the index can hold
 _LONGEST_REASON = 200  # characters: an error message may be long
@@ -43,9 +46,7 @@ def encoded(provenance: Provenance) -> bytes:
         "tried": [_attempt(attempt) for attempt in provenance.attempts],
         "loss": _loss(provenance.loss),
     }
-    text = json.dumps(
-        {k: v for k, v in fields.items() if v or k in _ALWAYS}, separators=(",", ":"), ensure_ascii=False
-    )
+    text = _JSON.encode({k: v for k, v in fields.items() if v or k in _ALWAYS})
     data = text.encode(errors="replace")  # texts of a peer or a library may hold lone surrogates
     return data + b" " * (len(data) % 2)
 

@@ -6,6 +6,7 @@ import array
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from scp.dimse.wire import messages
 from scp.dimse.wire.messages import Message
-from scp.dimse.wire.pdus import GATHERED, gathered, pdus
+from scp.dimse.wire.pdus import GATHERED, gathered, pdus, whole
 from scp.dimse.wire.transport import MOST_BUFFERS, Transport, unsent
 from scp.dimse.wire.upper_layer import Ended, UpperLayer
 from scp.spool import Buffer
@@ -206,3 +207,26 @@ def test_broken_off_from_another_thread() -> None:
         layer.receive()
     layer.close()
     reader.close()
+
+
+@given(st.binary(min_size=2, max_size=60).filter(lambda value: not len(value) % 2), st.integers(8, 70))
+def test_a_short_message_is_the_same_pdu_in_one_piece(value: bytes, longest: int) -> None:
+    """Which :func:`pdus` makes; a longer message is left to that."""
+    sent = list(pdus(5, 0, (value,), longest))
+    made = whole(5, 0, value, longest)
+    assert made == (b"".join(sent[0]) if len(sent) == 1 else None)
+
+
+def test_a_shorter_time_out_that_stayed_ends_no_longer_wait() -> None:
+    """The socket's own is set again only where it is too long, or far too short."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport, view = Transport(ours, 5.0), memoryview(bytearray(9))
+        with pytest.raises(TimeoutError):
+            transport.read_into(view, time.monotonic() + 2.2)
+        late = threading.Timer(2.5, theirs.sendall, [b"late"])
+        late.start()
+        assert transport.read_into(view, time.monotonic() + 20) == 4
+        late.join()
+        with pytest.raises(TimeoutError):
+            transport.read_into(view, time.monotonic() + 0.05)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from test_index_contract import DOE, ROE, found, instance
 from scp.index.index import EntityCounts
 from scp.index.postgresql import WatchedConnection
 from scp.index.recording import as_json
+from scp.index.rows import texts
 from scp.index.sql import SqlIndex
 
 
@@ -27,6 +29,11 @@ def test_rows_are_json_without_what_postgresql_cannot_store() -> None:
         {"a": "xy", "b": 1, "c": True, "d": "2026-11-29 01:02:03.000004+00:00"},
         {"a": "\\u0000", "b": 2**60, "c": False, "d": ""},
     ]
+
+
+def test_texts_are_the_same_of_chosen_attributes_and_of_all() -> None:
+    """A dict has those that were chosen before; others are asked for one by one."""
+    assert texts(instance("1.1.1"), dict(DOE)) == texts(instance("1.1.1"), MappingProxyType(DOE))
 
 
 @pytest.mark.cluster

@@ -50,6 +50,7 @@ _FIELDS: Mapping[int, tuple[str, str]] = {
     0x1030: ("MoveOriginatorApplicationEntityTitle", "AE"),
     0x1031: ("MoveOriginatorMessageID", "US"),
 }
+_US, _ELEMENT = struct.Struct("<HHLH"), struct.Struct("<HHL")
 _NUMBERS = {keyword: (number, vr) for number, (keyword, vr) in _FIELDS.items()}
 
 
@@ -86,7 +87,7 @@ def read_command(data: bytes | memoryview) -> dict[str, Value]:
     at, end = 0, len(data)
     try:
         while at < end:
-            group, number, length = struct.unpack_from("<HHL", data, at)
+            group, number, length = _ELEMENT.unpack_from(data, at)
             value = bytes(data[at + 8 : at + 8 + length])
             if group != 0 or len(value) != length:
                 raise UnreadableDataset(f"the command set cannot be followed at byte {at}")
@@ -113,14 +114,15 @@ def write_command(fields: Mapping[str, Value]) -> bytes:
     """A command set with its group length, elements in ascending order."""
     elements = []
     for number, vr, value in sorted((*_NUMBERS[keyword], value) for keyword, value in fields.items()):
-        encoded = _write(vr, value)
-        elements.append(struct.pack("<HHL", 0, number, len(encoded)) + encoded)
+        if vr == "US":
+            elements.append(_US.pack(0, number, 2, value))
+        else:
+            encoded = _text(vr, str(value))
+            elements.append(_ELEMENT.pack(0, number, len(encoded)) + encoded)
     body = b"".join(elements)
     return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
 
 
-def _write(vr: str, value: Value) -> bytes:
-    if vr == "US":
-        return struct.pack("<H", value)
-    text = str(value).encode("latin-1" if vr == "UI" else "ascii", "replace")
+def _text(vr: str, value: str) -> bytes:
+    text = value.encode("latin-1" if vr == "UI" else "ascii", "replace")
     return text + (b"\0" if vr == "UI" else b" ") * (len(text) % 2)

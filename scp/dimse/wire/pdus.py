@@ -27,6 +27,14 @@ GATHERED = 1 << 20
 _GATHERED_BUFFERS = 256
 
 
+def whole(context_id: int, kind: int, value: bytes, longest: int) -> bytes | None:
+    """A P-DATA-TF PDU that has all of a short message's command or dataset; None where it is too long."""
+    size = len(value)
+    if size > longest - PDV.size:
+        return None
+    return _WHOLE.pack(P_DATA, size + 6, size + 2, context_id, kind | LAST) + value
+
+
 def pdus(context_id: int, kind: int, chunks: Iterable[Buffer], longest: int) -> Iterator[list[Buffer]]:
     """P-DATA-TF PDUs of at most ``longest`` bytes after their header, one PDV each, as header and slices.
 

@@ -21,8 +21,9 @@ _TIMEVAL = struct.Struct("ll")
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 # Linux takes 1024 buffers in one sendmsg() (IOV_MAX); POSIX promises 16, but no system takes fewer than this.
 MOST_BUFFERS = 1000
-# A time-out is not set again where it is this near to the one that is wanted: most reads change nothing.
-_NEAR = 0.1
+# A time-out is not set again where it is at most a tenth longer than what is wanted. It may be shorter, down
+# to a tenth: the read begins anew. So the waits for a message (300 s) and for its rest (60 s) share one.
+_LONGER, _SHORTER = 1.1, 0.1
 
 
 class Transport:
@@ -50,7 +51,7 @@ class Transport:
     def read_into(self, view: memoryview, until: float) -> int:
         """Wait for bytes until the monotonic time ``until``; how many came, 0 at the end of the stream."""
         while (left := until - time.monotonic()) > 0:
-            if abs(self._receives_within - left) > _NEAR * left:
+            if not _SHORTER * left <= self._receives_within <= _LONGER * left:
                 self._set_timeout(socket.SO_RCVTIMEO, left)
                 self._receives_within = left
             try:

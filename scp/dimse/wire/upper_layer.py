@@ -35,6 +35,7 @@ from scp.dimse.wire.pdus import (
     gathered,
     misplaced,
     pdus,
+    whole,
 )
 from scp.dimse.wire.transport import transport_over
 from scp.errors import UnreadableDataset, ZscpError
@@ -157,10 +158,13 @@ class UpperLayer:
         nothing of the message has been sent yet; later there is no way to take it back (PS3.8 E.1), so the
         association is aborted, and Ended("failed") raised from it.
         """
-        command = {**command, "CommandDataSetType": NO_DATASET if dataset is None else 0}
-        parts: Iterator[list[Buffer]] = pdus(
-            context_id, COMMAND, (write_command(command),), self._longest_sent
-        )
+        encoded = write_command({**command, "CommandDataSetType": NO_DATASET if dataset is None else 0})
+        if dataset is None and (pdu := whole(context_id, COMMAND, encoded, self._longest_sent)) is not None:
+            with self._sending:  # nearly every response: no generators, and one buffer
+                self._write([pdu])
+            self._transport.quickack()
+            return
+        parts: Iterator[list[Buffer]] = pdus(context_id, COMMAND, (encoded,), self._longest_sent)
         if dataset is not None:
             parts = chain(parts, pdus(context_id, 0, dataset, self._longest_sent))
         with self._sending:
