@@ -36,13 +36,15 @@ class Framing:
 
     ``wrap`` says when there is a frame: ``auto`` where it saves enough. ``pixels`` is how many bytes of the
     file are pixel data. ``level`` None is the usual level, or more for a header in front of a codestream.
-    ``dictionary`` gives the dictionary to try, if there is one.
+    ``dictionary`` gives the dictionary to try, if there is one. ``dense`` is how many bytes at the end of the
+    file zstd makes no smaller.
     """
 
     wrap: Wrap
     pixels: int = 0
     level: int | None = None
     dictionary: Callable[[], Dictionary | None] = lambda: None
+    dense: int = 0
 
 
 def framed(file: Buffer, asked: Framing) -> Written | None:
@@ -68,7 +70,8 @@ def in_frame(file: Buffer, asked: Framing) -> Written:
         if len(small.data) < len(usual) * (1 - _MOST_OF_THOROUGH):
             return small
     spool = Spool(hashing=len(file) > IN_MEMORY)
-    found = Written(part10.wrap(file, level, spool), spool.sha256)
+    dense_from = len(file) - asked.dense if asked.dense else 0
+    found = Written(part10.wrap(file, level, spool, dense_from=dense_from), spool.sha256)
     return found if small is None or len(found.data) <= len(small.data) else small
 
 

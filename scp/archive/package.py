@@ -36,12 +36,16 @@ def framing_of(
     is_image_form: bool,
     pixel_bytes: int,
     dictionary: Callable[[], Dictionary | None],
+    dense: int = 0,
 ) -> Framing:
-    """The frame that a stage asks for around a form, of which ``pixel_bytes`` are pixel data."""
+    """The frame that a stage asks for around a form, of which ``pixel_bytes`` are pixel data.
+
+    ``dense`` is as in :class:`scp.archive.framing.Framing`.
+    """
     if form == "zstd":
         return Framing("zstd", 0, stage.level, dictionary)
     wrap: Wrap = stage.wrap or ("auto" if is_image_form else "none")
-    return Framing(wrap, pixel_bytes, stage.level, dictionary)
+    return Framing(wrap, pixel_bytes, stage.level, dictionary, dense)
 
 
 class Packer:
@@ -84,7 +88,12 @@ class Packer:
 
     def _framing(self, result: Encoded) -> Framing:
         return framing_of(
-            self._stage, result.form, result.is_image_form, result.pixel_bytes, self._dictionary
+            self._stage,
+            result.form,
+            result.is_image_form,
+            result.pixel_bytes,
+            self._dictionary,
+            result.dense,
         )
 
     def _dictionary(self) -> Dictionary | None:

@@ -7,7 +7,7 @@ trailer stay bytes; what they mean is read elsewhere (:mod:`scp.encoding.facts`)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, takewhile
 
 from scp.encoding.conversion import convert, implied_vr, word_size
@@ -52,12 +52,19 @@ class PixelElement:
 class SplitDataset:
     """``header`` before the pixel data, the pixel data, and ``trailer`` behind it.
 
-    A dataset without pixel data at its top level is all header.
+    A dataset without pixel data at its top level is all header. ``scanned`` is the header that a scan found
+    something in, and that.
     """
 
     header: Buffer
     pixel: PixelElement | None = None
     trailer: Buffer = b""
+    scanned: tuple[Buffer, Scan] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def found(self) -> Scan | None:
+        """What a scan found in the header, if it is still the one that was scanned."""
+        return self.scanned[1] if self.scanned is not None and self.scanned[0] is self.header else None
 
 
 _WORDS = (2, 4, 8)  # bytes of numbers that machines have
@@ -102,7 +109,10 @@ def split(stream: Buffer, syntax: TransferSyntax, proven: bool = False) -> Split
     value: Buffer = plain[pixel.value : pixel.end]
     if not encoding.little:
         value = gathered(_pixels_swapped(slices(value), vr, header, encoding))
-    return SplitDataset(header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer)
+    scanned = (header, found) if encoding == CANONICAL else None  # else the elements have moved
+    return SplitDataset(
+        header, PixelElement(pixel.tag, vr.decode(), value, pixel.undefined), trailer, scanned
+    )
 
 
 def _implied_pixel_vr(pixel: Element, found: Scan, stream: Buffer) -> bytes:

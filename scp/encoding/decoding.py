@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -13,13 +13,14 @@ from scp.encoding.codecs.table import decoder_of
 from scp.encoding.dataset import PixelElement, SplitDataset
 from scp.encoding.described import described_frame, most_bits, widened
 from scp.encoding.elements import PIXEL_DATA
-from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, Frames, frames_within
+from scp.encoding.fragments import EXTENDED_OFFSETS, Fragments, Frames, frames_within, only_fragment
 from scp.encoding.headers import Header
+from scp.encoding.held_frames import at_once, waiting
 from scp.encoding.icons import native_icons
 from scp.encoding.native_frames import NativeFrames, holds_native_frames, native_frames
 from scp.encoding.pixels import PixelFormat, native_bytes, without_gaps
 from scp.encoding.pool import in_order
-from scp.encoding.streams import Chunks, gathered, letting_go
+from scp.encoding.streams import Chunks, letting_go
 from scp.errors import (
     BeyondBitsStored,
     CannotDecode,
@@ -30,8 +31,7 @@ from scp.errors import (
 )
 from scp.model import Restoration
 from scp.resources.bounds import bounds
-from scp.resources.budget import Held, hold
-from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, slices
+from scp.spool import IN_MEMORY, Buffer, Spool
 from scp.syntaxes import ENCAPSULATED_UNCOMPRESSED, TransferSyntax
 
 Edits = dict[int, bytes | None]
@@ -72,7 +72,7 @@ class _Coded:
     """
 
     codec: Codec
-    frames: Frames
+    frames: Sequence[Fragments]
     planar: int
     strictly: bool
 
@@ -128,7 +128,7 @@ def decoding(
     if decoder_of(syntax.uid) is None and syntax.uid != ENCAPSULATED_UNCOMPRESSED:
         raise CannotDecode(f"{syntax.keyword} is not decoded here")
     try:
-        stored = Header(parts.header, proven=restoration is not None)
+        stored = Header.of(parts, proven=restoration is not None)
         form = stored.format if restoration is None else stored.proven_format
     except CannotEncode as error:
         raise CannotDecode(str(error)) from error
@@ -166,7 +166,10 @@ def _held_whole(plain: SplitDataset) -> SplitDataset:
 
 
 def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: _How) -> _MadeNative:
-    frames, codec = frames_within(value, form.frames), decoder_of(syntax.uid)
+    codec = decoder_of(syntax.uid)
+    if (made := _only_frame(value, form, codec, syntax, how)) is not None:
+        return made
+    frames = frames_within(value, form.frames)
     if how.restoration is None and codec is not None:
         _check_lengths(frames, codec, form)
     if codec is None or holds_native_frames(syntax.uid, form):
@@ -186,6 +189,24 @@ def _made_native(value: Buffer, form: PixelFormat, syntax: TransferSyntax, how: 
     return _MadeNative(without_gaps(letting_go(native, value, form.frame_size), form), form.size, edits)
 
 
+def _only_frame(
+    value: Buffer, form: PixelFormat, codec: Codec | None, syntax: TransferSyntax, how: _How
+) -> _MadeNative | None:
+    """The one frame of what was encoded here, without what several frames need; None of all else."""
+    if codec is None or how.restoration is None or form.frames > 1 or len(value) > IN_MEMORY:
+        return None
+    codestream = only_fragment(value)
+    if codestream is None or form.frame_bits % 8 or holds_native_frames(syntax.uid, form):
+        return None
+    own = of_one_object(codec, how.trust, how.owner)
+    coded = _Coded(own, (), how.restoration.planar, strictly=False)
+    return _MadeNative(waiting(_one_decoded(coded, bytes(codestream), form)), form.size, {})
+
+
+def _one_decoded(coded: _Coded, codestream: bytes, form: PixelFormat) -> Iterator[Buffer]:
+    yield from in_order(lambda each: _native_frame(coded, each, form), (codestream,), 1, form.array_size)
+
+
 def _check_lengths(frames: Frames, codec: Codec, form: PixelFormat) -> None:
     """Of all codestreams, before the first is decoded. Raises DamagedCodestream, PixelsBeyondBounds."""
     least, sizes = codec.least(form), frames.sizes
@@ -201,33 +222,9 @@ def _chunks(made: _MadeNative, tail: bytes) -> Chunks:
     size = made.size + len(tail)
     pieces: Iterator[Buffer] = chain(made.pieces, [tail] if tail else [])
     if size <= _AT_ONCE:
-        return Chunks(size, _at_once(pieces, size))
+        return Chunks(size, at_once(pieces, size))
     ready = list(islice(pieces, 1))  # a single large frame fails before anything is given out, too
     return Chunks(size, chain(iter(ready), pieces), late=sum(map(len, ready)) < made.size)
-
-
-def _at_once(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:
-    """All pieces, decoded when it returns; in a file where the memory budget has no room for them."""
-    held = hold(size) if size > UNCOUNTED else None
-    if held is None and size > UNCOUNTED:
-        return slices(gathered(pieces))
-    return _holding(list(pieces), held)
-
-
-def _holding(pieces: Iterable[Buffer], held: Held | None) -> Iterator[Buffer]:
-    """The pieces; what is ``held`` for them is free when they are gone through, or nobody has them."""
-    yield from pieces
-    del held
-
-
-def _waiting(frames: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Frames that wait for a peer to read them: a large one counts meanwhile, or lies in a file."""
-    for frame in frames:
-        held = hold(len(frame)) if len(frame) > IN_MEMORY else None
-        if held is None and len(frame) > IN_MEMORY:
-            frame = gathered([frame])  # noqa: PLW2901 - the one in memory is not to stay
-        yield frame
-        del frame, held  # before the next is decoded
 
 
 def _described(coded: _Coded, form: PixelFormat, exact: bool) -> tuple[Iterator[Buffer], PixelFormat]:
@@ -266,7 +263,7 @@ def _decoded(coded: _Coded, form: PixelFormat) -> Iterator[Buffer]:
         except DamagedCodestream as error:
             raise error.of_frame(number, form.frames) from error
 
-    yield from _waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.array_size))
+    yield from waiting(in_order(decode, enumerate(coded.frames, 1), form.frames, form.array_size))
 
 
 def _native_frame(coded: _Coded, codestream: bytes, form: PixelFormat) -> Buffer:

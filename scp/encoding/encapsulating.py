@@ -33,7 +33,7 @@ def encapsulated(native: SplitDataset, codec: Codec, effort: int = 0) -> tuple[S
         raise CannotEncode("no pixel data")
     if codec.encode is None:
         raise CannotEncode(f"{codec.name} can only be decoded")
-    received = Header(native.header)
+    received = Header.of(native)
     form = received.format
     if reason := codec.refuses(form):
         raise CannotEncode(reason)

@@ -12,6 +12,7 @@ from scp.encoding.codecs.table import codec_named, decoder_of
 from scp.encoding.dataset import SplitDataset, join, split
 from scp.encoding.decoding import decoding, native
 from scp.encoding.encapsulating import encapsulated
+from scp.encoding.fragments import ITEM_HEADER
 from scp.encoding.streams import digest, equal, gathered
 from scp.errors import (
     CannotDecode,
@@ -27,18 +28,26 @@ from scp.model import Provenance, Received, Restoration
 from scp.spool import IN_MEMORY, Buffer, slices
 from scp.syntaxes import AS_RECEIVED, BY_FORM, EXPLICIT, JPEGXL_RECOMPRESSION, Content, lookup
 
+_LEAST_DENSE = 16 << 10  # bytes of a codestream
+_MOST_BEHIND = 256  # bytes behind the pixel data, which are not compressed either
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A received object in one form: a dataset stream in a transfer syntax, not proven yet."""
+    """A received object in one form: a dataset stream in a transfer syntax, not proven yet.
+
+    Of its dataset, ``pixel_bytes`` are pixel data. The last ``dense`` bytes zstd makes no smaller; 0 where
+    that is not known.
+    """
 
     form: str
     transfer_syntax: str
     dataset: Buffer
-    pixel_bytes: int = 0  # of the dataset, those that are pixel data
+    pixel_bytes: int = 0
     codec: str = ""
     restoration: Restoration | None = None
     native_sha256: str = ""
+    dense: int = 0
 
     @property
     def is_image_form(self) -> bool:
@@ -123,7 +132,22 @@ def _coded(codec: Codec, plain: SplitDataset, reference: str, effort: int) -> En
         codec=f"{codec.library()} effort {effort}" if effort else codec.library(),
         restoration=restoration,
         native_sha256=reference,
+        dense=_dense(stored, codec),
     )
+
+
+def _dense(stored: SplitDataset, codec: Codec) -> int:
+    """How many bytes at the end of a dataset zstd makes no smaller (docs/decisions/0229).
+
+    Many short codestreams may be alike, and RLE has no entropy coder.
+    """
+    if stored.pixel is None or codec.keeps_all_bits:
+        return 0
+    value = stored.pixel.held()
+    frames = int.from_bytes(value[4:8], "little") // 4  # of the Basic Offset Table
+    if not frames or len(value) < _LEAST_DENSE * frames or len(stored.trailer) > _MOST_BEHIND:
+        return 0
+    return len(value) + ITEM_HEADER + len(stored.trailer)
 
 
 def _native_of(received: Received, parts: SplitDataset) -> SplitDataset:

@@ -234,6 +234,17 @@ def frames_within(value: Buffer, count: int) -> Frames:
     return Frames(fragments, firsts)
 
 
+def only_fragment(value: Buffer) -> memoryview | None:
+    """The fragment of encapsulated pixel data that has one behind its Basic Offset Table; None of others."""
+    items = _items(value)
+    try:
+        next(items)
+        start, end = next(items)
+    except (StopIteration, CannotDecode):
+        return None
+    return memoryview(value)[start:end] if end == len(value) else None
+
+
 def _begun_alike(fragments: Fragments) -> Places:
     """Which fragments begin a frame, as the first one does."""
     begin = _beginning(fragments[0]) if fragments else None

@@ -19,6 +19,7 @@ from scp.objects import file_meta
 from scp.objects import provenance as private
 from scp.objects.dictionaries import Dictionary
 from scp.objects.file_meta import FileMeta
+from scp.objects.half_frames import half_frame
 from scp.resources.bounds import bounds
 from scp.resources.budget import taking
 from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
@@ -108,13 +109,20 @@ def pack(file: Part10, spool: Spool | None = None) -> Buffer:
 
 
 def wrap(
-    data: Buffer, level: int | None, spool: Spool | None = None, dictionary: Dictionary | None = None
+    data: Buffer,
+    level: int | None,
+    spool: Spool | None = None,
+    dictionary: Dictionary | None = None,
+    dense_from: int = 0,
 ) -> Buffer:
     """``data`` in one zstd frame with its size and a checksum, as ``zstd -d`` expects it.
 
     ``level`` None is for headers in front of a codestream (docs/decisions/0020, and 0055 with a
-    ``dictionary``). ``spool`` is as in :func:`pack`.
+    ``dictionary``). ``spool`` is as in :func:`pack`. From ``dense_from`` on, unless that is 0, zstd would
+    find nothing: there ``data`` of up to 4 MB stays as it is at the usual level.
     """
+    if dense_from and level == _USUAL_LEVEL and dictionary is None and len(data) <= IN_MEMORY:
+        return half_frame(data, dense_from, _compressor(level, dense_from), spool or Spool())
     if dictionary is not None:
         compressor = _compressor_with(dictionary, level or _LEVEL_WITH_DICTIONARY)
     elif level is None or level == _USUAL_LEVEL:

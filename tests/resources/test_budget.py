@@ -13,8 +13,9 @@ import pytest
 from objects import Shape, parts_of, phantom
 
 from scp.encoding.codecs.table import codec_named
-from scp.encoding.decoding import _at_once, _waiting, decoding
+from scp.encoding.decoding import decoding
 from scp.encoding.encapsulating import encapsulated
+from scp.encoding.held_frames import at_once, waiting
 from scp.encoding.pool import in_order
 from scp.errors import OutOfResources
 from scp.resources import budget, machine
@@ -264,7 +265,7 @@ def test_decoded_objects_count_until_they_are_read(monkeypatch: pytest.MonkeyPat
     """And lie in a file where there is no room; they are the same."""
     small = Budget(4 * MB)  # 1.75 MB may be held
     monkeypatch.setattr(budget, "_budget", small)
-    first, second = (_at_once(iter([bytes(MB), b"end"]), MB + 3) for _ in range(2))
+    first, second = (at_once(iter([bytes(MB), b"end"]), MB + 3) for _ in range(2))
     assert small.used == MB + 3
     assert b"".join(second) == bytes(MB) + b"end"
     assert next(first) == bytes(MB)
@@ -272,11 +273,11 @@ def test_decoded_objects_count_until_they_are_read(monkeypatch: pytest.MonkeyPat
     del first
     assert small.used == 0
     del second
-    frames = _waiting(iter([bytes(5 * MB), bytes(MB)]))  # more than may be held
+    frames = waiting(iter([bytes(5 * MB), bytes(MB)]))  # more than may be held
     assert next(frames) == bytes(5 * MB)
     assert small.used == 0
     monkeypatch.setattr(budget, "_budget", large := Budget(LIMIT))
-    frames = _waiting(iter([bytes(5 * MB), bytes(MB)]))
+    frames = waiting(iter([bytes(5 * MB), bytes(MB)]))
     assert next(frames) == bytes(5 * MB)
     assert large.used == 5 * MB
     assert next(frames) == bytes(MB)

@@ -35,13 +35,14 @@ def serve(requests: socket.socket, shared: mmap.mmap, memory: int) -> None:
 
 
 def _answer(request: CodecRequest, size: int, view: Frame) -> bytes:
-    begun = time.process_time_ns()
+    # With a timer of processor time, the kernel tells that of a process only up to its last tick, 4 ms ago.
+    begun = time.thread_time_ns()
     try:
         result = work.done(request.job, view[:size], request.form, request.setting)
         made = _put(result, view[result_at(size) :][: request.room])
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side is to know
-        return failed(error, time.process_time_ns() - begun)
-    return done(made, time.process_time_ns() - begun)
+        return failed(error, time.thread_time_ns() - begun)
+    return done(made, time.thread_time_ns() - begun)
 
 
 def _put(result: Frame | bytes, room: Frame) -> int:

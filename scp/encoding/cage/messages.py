@@ -68,7 +68,7 @@ class Garbage(Exception):
     """An answer that no codec process of ours gives."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # it is remembered by what it is, and not by 25 numbers
 class CodecRequest:
     """A kind of work, and its limits: what is the same for all frames of a series, and read once.
 
