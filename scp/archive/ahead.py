@@ -85,7 +85,7 @@ class _Progress:
         return self.moved(uid) and not self.works and self.ready - self.last < _AT_ONCE // 2
 
 
-class Ahead:
+class LookAhead:
     """Gets frames ready. It may be used by several threads; only what :meth:`asked` returns takes time."""
 
     def __init__(

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 
 from scp.archive.access import record_access
 from scp.archive.admission import Admission
-from scp.archive.ahead import Ahead
+from scp.archive.ahead import LookAhead
 from scp.archive.availability import page_with_availability, slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
 from scp.archive.deliver import Outgoing
@@ -91,7 +91,7 @@ class Archive:
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
         self._fetch = fetch if self._cached is None else self._cached
         self.frames = FrameReader(self.reader, self.trials, self.elsewhere)
-        self.ahead = Ahead(index, self.frames, self.elsewhere)
+        self.ahead = LookAhead(index, self.frames, self.elsewhere)
         self.header = HeaderReader(self.reader, self.trials, self.elsewhere)
 
     # -- in ----------------------------------------------------------------------------------------------

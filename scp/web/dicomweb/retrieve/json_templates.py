@@ -28,7 +28,7 @@ _MOST, _LARGEST = 8, 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _SameRun:
     """Bytes that are always the same, and what is told of them; then an open element, or tag 0 at the end."""
 
     same: bytes = field(repr=False)
@@ -56,7 +56,7 @@ class Templates:
         """``terms_in`` reads a Specific Character Set."""
         self._write, self._terms_in = write, terms_in
         self._learnt: OrderedDict[tuple[int, ...], _Learnt] = OrderedDict()  # by the tags of a header
-        self._runs: tuple[tuple[_Run, ...], ...] = ()  # the newest first
+        self._runs: tuple[tuple[_SameRun, ...], ...] = ()  # the newest first
         self._changes = threading.Lock()
 
     def members(self, header: bytes) -> list[Member] | None:
@@ -66,7 +66,7 @@ class Templates:
                 return found
         return None
 
-    def _by(self, runs: tuple[_Run, ...], header: bytes) -> list[Member] | None:
+    def _by(self, runs: tuple[_SameRun, ...], header: bytes) -> list[Member] | None:
         found, at, end = list[Member](), 0, len(header)
         view, read = memoryview(header), ElementReader(header, CANONICAL).header
         for run in runs:
@@ -108,9 +108,9 @@ class Templates:
             made = (self._template(one) for one in reversed(self._learnt.values()) if one.open)
             self._runs = tuple(filter(None, made))
 
-    def _template(self, learnt: _Learnt) -> tuple[_Run, ...]:
+    def _template(self, learnt: _Learnt) -> tuple[_SameRun, ...]:
         """The runs of a header; none where an element is open that may not be."""
-        runs, begun, told = list[_Run](), 0, list[Member]()
+        runs, begun, told = list[_SameRun](), 0, list[Member]()
         signed, terms = False, tuple[str, ...]()
         for at, one in enumerate(learnt.elements):
             if at not in learnt.open:
@@ -122,9 +122,9 @@ class Templates:
             if one.undefined or one.vr == b"SQ" or one.tag in _DECIDES:
                 return ()
             same = learnt.data[begun : one.start]
-            runs.append(_Run(same, tuple(told), one.tag, one.vr, signed, terms))
+            runs.append(_SameRun(same, tuple(told), one.tag, one.vr, signed, terms))
             begun, told = one.next, []
-        return (*runs, _Run(learnt.data[begun:], tuple(told)))
+        return (*runs, _SameRun(learnt.data[begun:], tuple(told)))
 
 
 def _bytes(data: bytes, one: Element) -> bytes:
