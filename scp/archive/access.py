@@ -17,10 +17,15 @@ def record_access(stages: DueStages, policy: PolicyInForce, instances: Iterable[
     An index that cannot be written to now keeps nobody from what was asked for: that is logged.
     """
     exactness, now = policy.access_exactness, time.time()
-    # Who asks for a thousand frames of an object has it written once.
-    stale = [one for one in instances if one.accessed < int(now - exactness)] if exactness else []
+    stale = [one for one in instances if is_stale(policy, one, now)]
     if not stale:
         return False
     with alone("retrieve not noted", through=(), objects=len(stale)):
         stages.record_access(stale, now, exactness)
     return any(rule.on_access for rule in policy.rules)
+
+
+def is_stale(policy: PolicyInForce, instance: Instance, now: float) -> bool:
+    """Whether a retrieval is to be noted: who asks for a thousand frames of an object has it written once."""
+    exactness = policy.access_exactness
+    return bool(exactness) and instance.accessed < int(now - exactness)

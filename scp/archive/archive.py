@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 
 from scp.archive.access import record_access
 from scp.archive.admission import Admission
+from scp.archive.ahead import LookAhead
 from scp.archive.availability import page_with_availability, slowness, with_availability
 from scp.archive.cached_fetch import CachedFetch
 from scp.archive.deliver import Outgoing
@@ -61,8 +62,8 @@ class Archive:
 
     Other packages use the methods here and some parts by their names: ``files``, ``dictionaries``,
     ``reader``, ``recorder``, ``trials``, ``interrupted``, ``history``, ``policy``, ``elsewhere``, ``frames``,
-    ``header``, ``losses``, ``pairing`` and ``clock``, and of the index ``stages``, ``claims``, ``integrity``,
-    ``pages``, ``commitments`` and ``send_queue``. They use no other part.
+    ``ahead``, ``header``, ``losses``, ``pairing`` and ``clock``, and of the index ``stages``, ``claims``,
+    ``integrity``, ``pages``, ``commitments`` and ``send_queue``. They use no other part.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Archive:
         self._cached = CachedFetch(fetch, options.decoded) if options.decoded is not None else None
         self._fetch = fetch if self._cached is None else self._cached
         self.frames = FrameReader(self.reader, self.trials, self.elsewhere)
+        self.ahead = LookAhead(index, self.frames, self.elsewhere)
         self.header = HeaderReader(self.reader, self.trials, self.elsewhere)
 
     # -- in ----------------------------------------------------------------------------------------------

@@ -96,6 +96,10 @@ class Elsewhere:
         """Whether any other node was ever heard of that was not forgotten: one that is silent may go on."""
         return bool(self.cluster.others())
 
+    def has(self, instance: Instance) -> bool:
+        """Whether an object's row names a file that only another node can read."""
+        return self._store.is_elsewhere(instance.key)
+
     def brought(self, instance: Instance, seconds: float = BRING_SECONDS) -> Instance:
         """An object's row when it names a file that this node can read: at once, for nearly all objects.
 

@@ -120,7 +120,8 @@ class Reader:
 
         It returns None where it needs more than it was given; of all of a file it always returns something.
         The beginning is compared with no digest: nothing of it may be stored, sent or decoded. A small file,
-        one of which no beginning will do, and with ``whole`` any, is read as by :meth:`read`.
+        one of which no beginning will do, is read as by :meth:`quickly`, and with ``whole`` any as by
+        :meth:`read`.
         """
 
         def found(instance: Instance) -> Read:
@@ -130,7 +131,8 @@ class Reader:
                         check_is_of(begun.file, instance)
                         if (made := make(instance, begun)) is not None:
                             return made
-            file = self.sound(instance)
+            # The fast digest, where there is one, is more than a beginning is compared with.
+            file = self.sound(instance) if whole else self.quickly(instance)[0]
             made = make(instance, Beginning(file, len(file.dataset)))
             if made is None:
                 raise ValueError(f"nothing was made of all of {instance.key}")

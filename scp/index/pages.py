@@ -87,3 +87,16 @@ class Pages(Protocol):
         What is no longer held is left out, and what the query does not find: the number of a removed instance
         may be that of another one meanwhile.
         """
+
+    def order(self, query: Query, most: int) -> list[str]:
+        """The SOP Instance UIDs of a query's instances, in order; none where these are more than ``most``.
+
+        Raises QueryError.
+        """
+
+    def mark(self) -> object | None:
+        """A value that changes with every commit, by whatever process; it waits for nobody.
+
+        Where two are equal, no row has changed in between. None where it is not known: two of these say
+        nothing.
+        """

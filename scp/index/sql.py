@@ -319,6 +319,7 @@ class SqlIndex:
         """See :meth:`scp.index.index.Index.close`."""
         self._writer.close()
         self._cursors.close()
+        self.pages.close()
         self._engine.dispose()
 
 

@@ -30,6 +30,7 @@ from scp.index import query as reading
 from scp.index.columns import ID, answer, joined
 from scp.index.dialect import kind, reads, watched
 from scp.index.index import NO_RANKS, Ranks
+from scp.index.marks import Marks
 from scp.index.matching import universal
 from scp.index.pages import MOST_COUNTED, KeptSum, Page, PageEntry
 from scp.index.rows import ORDERING, reading_order
@@ -46,6 +47,8 @@ class SqlPages:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._marks = Marks(engine)
+        self.mark = self._marks.now
 
     def page(
         self,
@@ -153,3 +156,17 @@ class SqlPages:
         # In the order of the columns: by their names takes three times as long.
         found = {number: Instance(*columns) for number, *columns in rows}
         return [found[number] for number in numbers if number in found]
+
+    def order(self, query: Query, most: int) -> list[str]:
+        """See :meth:`scp.index.pages.Pages.order`."""
+        found = reading.instances(query)
+        ordered = [column for column in found.selected_columns if column.key in ORDERING]
+        statement = found.with_only_columns(*ordered, maintain_column_froms=True).limit(most + 1)
+        with reads(self._engine) as connection:
+            rows = connection.execute(statement).mappings().all()
+        found_in_order = sorted(map(reading_order, rows)) if len(rows) <= most else ()
+        return [sop_instance_uid for *_, sop_instance_uid in found_in_order]
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._marks.close()

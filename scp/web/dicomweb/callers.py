@@ -13,7 +13,7 @@ from starlette.requests import Request
 from scp.audit.actors import operator, peer
 from scp.audit.events import Code, Participant
 from scp.config.dicomweb import WebService
-from scp.config.http import OF_ROLES
+from scp.config.http import OF_ROLES, digest_of
 from scp.config.networks import is_among
 from scp.config.peers import Peer
 from scp.config.settings import Settings
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SCHEME = "bearer"
 _LONGEST_AET = 16  # PS3.5 table 6.2-1
+_MOST_KNOWN = 64  # tokens whose caller is remembered, each with the address that it came from
 _DOTS = 2  # between header, claims and signature of a JSON web token; a token of [[http.token]] has none
 
 
@@ -119,10 +120,25 @@ class Callers:
         self._settings, self._sessions = settings, sessions
         self._lock = threading.Lock()
         self._tokens: OpenIdTokens | None = None
+        # What tokens were found to be by some settings, by their digests.
+        self._held_by: tuple[Settings, dict[tuple[str, str], Caller]] = (settings(), {})
 
-    def is_known_token(self, request: Request) -> bool:
-        """Whether a request has a token of the configuration: :meth:`of` then waits for nothing."""
-        return self._settings().http.token_of(_secret(request.headers.get("authorization", ""))) is not None
+    def with_known_token(self, request: Request) -> Caller | None:
+        """Who sends a request with a token of the configuration, which is found without a wait; else None."""
+        secret, address = _secret(request.headers.get("authorization", "")), _address(request)
+        if not secret:
+            return None
+        settings, held = self._settings(), self._held_by
+        if held[0] is not settings:
+            held = self._held_by = settings, {}
+        name = digest_of(secret), address
+        if (known := held[1].get(name)) is None and settings.http.token_of(secret) is not None:
+            found = self.of_secret(secret, address)
+            known = None if found is None else self._with_line(found)
+            # What a reload has changed meanwhile is not remembered of the settings before.
+            if known is not None and self._settings() is settings and len(held[1]) < _MOST_KNOWN:
+                held[1][name] = known
+        return known
 
     def of(self, request: Request) -> Caller | None:
         """Who sends a request; None for somebody unknown.
@@ -130,7 +146,10 @@ class Callers:
         Raises what :meth:`OpenIdTokens.identity` raises.
         """
         found = self._known(request)
-        return None if found is None else replace(found, line=found.peer or self._line(found.address))
+        return None if found is None else self._with_line(found)
+
+    def _with_line(self, found: Caller) -> Caller:
+        return replace(found, line=found.peer or self._line(found.address))
 
     def _line(self, address: str) -> Peer | None:
         """The entry for where somebody comes from."""

@@ -145,13 +145,14 @@ class Gate:
             raise
 
     async def _apart(self, request: Request, match: Match) -> Caller:
-        if self._callers.is_known_token(request):  # which takes no time; a thread would
-            return self._admitted(request, match)
-        return await self._admitting.run(lambda: self._admitted(request, match))
+        known = self._callers.with_known_token(request)  # which takes no time; a thread would
+        if known is not None:
+            return self._admitted(request, match, known)
+        return await self._admitting.run(lambda: self._admitted(request, match, self._known(request)))
 
-    def _admitted(self, request: Request, match: Match) -> Caller:
-        """Who sends a request that they may make. Raises Refused, and KeysAwaited."""
-        caller, address = self._known(request), _address(request)
+    def _admitted(self, request: Request, match: Match, caller: Caller) -> Caller:
+        """One who may make their request. Raises Refused."""
+        address = _address(request)
         if caller.barred:
             self._audit.refused(caller.participant(), address, caller.barred)
             raise Refused(403, f"{caller.barred}.")

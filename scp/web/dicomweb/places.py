@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -13,6 +14,7 @@ from scp.errors import OutOfResources
 # A viewer asks for many frames at once, over few connections: they come in turn, rather than fail.
 WAIT_SECONDS = 10.0
 LIMIT = "dicomweb.requests"
+_RECENT = 16  # limiters are made once for a client that asks for one frame after the other
 
 
 class RequestPlaces:
@@ -21,6 +23,7 @@ class RequestPlaces:
     def __init__(self) -> None:
         self._all = anyio.CapacityLimiter(1)
         self._own: WeakValueDictionary[Hashable, anyio.CapacityLimiter] = WeakValueDictionary()
+        self._recent: deque[anyio.CapacityLimiter] = deque(maxlen=_RECENT)
 
     @asynccontextmanager
     async def one(self, who: Hashable, most: int) -> AsyncIterator[None]:
@@ -28,6 +31,7 @@ class RequestPlaces:
         own = self._own.get(who)
         if own is None:
             own = self._own[who] = anyio.CapacityLimiter(1)
+            self._recent.append(own)
         if self._all.total_tokens != most or own.total_tokens != (most + 1) // 2:
             own.total_tokens, self._all.total_tokens = (most + 1) // 2, most
         if not self._at_once(own):

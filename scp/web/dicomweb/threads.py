@@ -32,3 +32,7 @@ class Threads:
         with anyio.CancelScope(shield=True):
             made = await running
         return made  # noqa: RET504 - to mypy, a scope may swallow what leaves it
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Have something done in a thread, for which nobody waits; it raises nothing."""
+        self._pool.submit(work)

@@ -36,6 +36,7 @@ from scp.encoding.elements import (
 from scp.errors import UnreadableDataset
 from scp.resources.bounds import bounds
 from scp.spool import Buffer
+from scp.web.dicomweb.retrieve.json_templates import Templates
 
 # Stands for the address of the instance. JSON has no such byte: control characters are escaped in it.
 ROOT = b"\0"
@@ -91,12 +92,21 @@ def json_of(header: Buffer, pixel: PixelEntry | None = None, trailer: Buffer = b
     ``pixel`` and ``trailer`` are what stands behind it. The address of a bulk value begins with :data:`ROOT`,
     in the place of the instance's own. Raises UnreadableDataset, BeyondBounds.
     """
-    # In one, as the Specific Character Set of the header is that of the trailer, too.
-    data = bytes(header) + bytes(trailer) if len(trailer) else header
-    found = _members(data, _JsonLevel(ElementReader(data, CANONICAL), CANONICAL, "", 0, (), False))
+    if len(trailer):
+        # In one, as the Specific Character Set of the header is that of the trailer, too.
+        found = _members_of(bytes(header) + bytes(trailer))
+    elif (known := _templates.members(bytes(header))) is not None:
+        found = known
+    else:
+        found = _members_of(header)
+        _templates.learn(bytes(header), found)
     if pixel is not None:
         found.append((pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}")))
     return _object(found)
+
+
+def _members_of(data: Buffer) -> list[tuple[int, bytes]]:
+    return _members(data, _JsonLevel(ElementReader(data, CANONICAL), CANONICAL, "", 0, (), False))
 
 
 def _object(members: list[tuple[int, bytes]]) -> bytes:
@@ -135,7 +145,7 @@ def _elements(
         if tag == PIXEL_REPRESENTATION:
             signed = bytes(data[value:at]).strip(b"\0") != b""
         if tag == _CHARACTER_SET:
-            terms = terms_of(bytes(data[value : min(at, value + _LONGEST_TERMS)]).decode("latin-1"))
+            terms = _terms_in(bytes(data[value:at]))
             found.append((tag, b'{"vr":"CS","Value":["ISO_IR 192"]}'))
             continue
         if vr == b"UN":
@@ -195,6 +205,16 @@ def _items(
 
 def _bulk(vr: bytes, path: str) -> bytes:
     return b'{"vr":"%b","BulkDataURI":"%b/bulkdata/%b"}' % (vr, ROOT, path.encode())
+
+
+def _terms_in(value: bytes) -> tuple[str, ...]:
+    """Those of a Specific Character Set."""
+    return terms_of(value[:_LONGEST_TERMS].decode("latin-1"))
+
+
+def _plain_member(value: memoryview, vr: bytes, tag: int, signed: bool, terms: tuple[str, ...]) -> bytes:
+    """The attribute object of an element of the top level that is no sequence."""
+    return _member(value, vr if vr != b"UN" else _known_vr(tag, signed, len(value)), "", tag, terms)
 
 
 def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: tuple[str, ...]) -> bytes:
@@ -313,3 +333,4 @@ _WRITERS: dict[bytes, _Writer] = {
     b"PN": _names,
     b"AT": _tags,
 }
+_templates = Templates(_plain_member, _terms_in)

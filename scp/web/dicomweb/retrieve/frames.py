@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from scp.archive.access import is_stale
+from scp.archive.ahead import Course
 from scp.archive.archive import Archive
 from scp.archive.frames import OpenFrames
 from scp.encoding.codecs.resolutions import resolutions_of
@@ -37,10 +40,12 @@ RESOLUTIONS = "Image-Resolutions"
 class _Frames:
     """Frames that were asked for, the ways in which they may go out, and the first of them, by the first way.
 
-    ``lossy`` is the rule of the client's entry (invariant 4).
+    ``opened`` is None where the first is the only one. ``lossy`` is the rule of the client's entry
+    (invariant 4).
     """
 
-    opened: OpenFrames
+    instance: Instance
+    opened: OpenFrames | None
     numbers: Sequence[int]
     offers: Sequence[Offer]
     first: Buffer
@@ -64,16 +69,18 @@ def numbers_of(text: str) -> list[int]:
 async def serve(asked: Asked) -> Response:
     """Answer a request for frames of one instance."""
     numbers = numbers_of(asked.named["frames"])
-    found = await asked.apart(lambda: _found(asked, numbers))
-    opened, offer = found.opened, found.offer
+    found = _at_once(asked, numbers)
+    if found is None:
+        found = await asked.apart(lambda: _found(asked, numbers))
+    _look_ahead(asked, found)
+    offer = found.offer
     asked.event.add(frames=len(numbers), transfer_syntax=offer.transfer_syntax)
-    told = (*same([opened.instance]), offer.content_type, asked.named["frames"], str(offer.multipart))
+    told = (*same([found.instance]), offer.content_type, asked.named["frames"], str(offer.multipart))
     told += (str(found.lossy),) if offer.lossy else ()
     tag = tag_of(told, weak=offer.multipart)
     if (answer := unchanged(asked.request.headers, tag)) is not None:
         return answer
     headers = headers_of(tag) | found.headers
-    archive = asked.desk.archive()
     if offer.multipart:
         body = Multipart(offer.media_type)
         if len(numbers) == 1 and len(found.first) <= _AT_ONCE:
@@ -81,7 +88,7 @@ async def serve(asked: Asked) -> Response:
                 (_head(asked, found, body, numbers[0], offer, found.first), found.first, body.end())
             )
             return Response(whole, media_type=body.content_type, headers=headers)
-        return Pieces(asked, _parts(asked, archive, found, body), body.content_type, headers)
+        return Pieces(asked, _parts(asked, found, body), body.content_type, headers)
     return sent(asked, found.first, tag, offer.content_type, headers)
 
 
@@ -105,10 +112,53 @@ def _pieces(value: memoryview) -> Generator[bytes, None, None]:
     yield from map(bytes, slices(value))
 
 
+def _at_once(asked: Asked, numbers: Sequence[int]) -> _Frames | None:
+    """A frame that was got ready, where nothing is to be waited for; None for all others."""
+    named, archive = asked.named, asked.desk.archive()
+    if numbers != [1] or asked.caller.seen:
+        return None
+    ready = archive.ahead.at_once(named["study"], named["series"], named["instance"])
+    if ready is None or looks.is_due(asked, ready.instance):
+        return None
+    if is_stale(archive.policy, ready.instance, time.time()):
+        return None
+    return _as_it_lies(asked, ready.instance, ready.frame)
+
+
+def _as_it_lies(asked: Asked, instance: Instance, frame: bytes) -> _Frames | None:
+    """The one frame of an instance as it is stored, where that is what the client gets."""
+    acceptance = acceptance_of(asked)
+    offers = _offers(acceptance, instance, single=True)
+    if not offers or offers[0].lossy or offers[0].transfer_syntax != instance.transfer_syntax:
+        return None
+    headers = _resolutions(asked, offers[0], frame)
+    return _Frames(instance, None, [1], offers[:1], frame, headers, acceptance.preference.lossy)
+
+
+def _look_ahead(asked: Asked, found: _Frames) -> None:
+    """Have the next frames got ready for one who goes through a series frame by frame."""
+    single = found.opened is None or found.opened.count == 1
+    as_stored = found.offer.transfer_syntax == found.instance.transfer_syntax and not found.offer.lossy
+    if asked.caller.seen or not (single and as_stored):
+        return
+    caller, instance = asked.caller, found.instance
+    who = (caller.kind, caller.name or caller.address)
+    course = Course(who, instance.study_instance_uid, instance.series_instance_uid)
+    work = asked.desk.archive().ahead.asked(course, instance.sop_instance_uid)
+    if work is not None:
+        asked.threads.begin(work)
+
+
 def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
     """Raises Refused (404, 406), and what keeps the first frame."""
     archive, instance = asked.desk.archive(), Named(asked).first
     acceptance, single = acceptance_of(asked), len(numbers) == 1
+    if numbers == [1] and (frame := archive.ahead.of(instance)) is not None:
+        ready = _as_it_lies(asked, instance, frame)
+        if ready is not None:
+            looks.note(asked, instance)
+            archive.record_access([instance])
+            return ready
     best = next(iter(_offers(acceptance, instance, single)), None)
     as_stored = best is not None and not best.lossy and best.transfer_syntax == instance.transfer_syntax
     opened = archive.frames.open(instance, as_stored)
@@ -123,9 +173,8 @@ def _found(asked: Asked, numbers: Sequence[int]) -> _Frames:
     headers = _resolutions(asked, offers[at], first)
     if offers[at].lossy and acceptance.preference.lossy is not None:
         headers |= loss.warning(asked.base, acceptance.preference.lossy)
-    return _Frames(
-        opened, numbers, list(_goes_with(offers[at:])), first, headers, acceptance.preference.lossy
-    )
+    ways = list(_goes_with(offers[at:]))
+    return _Frames(opened.instance, opened, numbers, ways, first, headers, acceptance.preference.lossy)
 
 
 def _offers(acceptance: Acceptance, instance: Instance, single: bool) -> Sequence[Offer]:
@@ -163,10 +212,11 @@ def _resolutions(asked: Asked, offer: Offer, codestream: Buffer) -> dict[str, st
     return {RESOLUTIONS: told} if told else {}
 
 
-def _parts(asked: Asked, archive: Archive, found: _Frames, body: Multipart) -> Generator[bytes, None, None]:
+def _parts(asked: Asked, found: _Frames, body: Multipart) -> Generator[bytes, None, None]:
+    archive = asked.desk.archive()
     for at, number in enumerate(found.numbers):
         chosen, value = 0, found.first
-        if at:
+        if at and found.opened is not None:
             chosen, value = _frame(archive, found.opened, number, found.offers, found.lossy)
         yield from joined(iter((_head(asked, found, body, number, found.offers[chosen], value), value)))
     yield body.end()
@@ -177,7 +227,7 @@ def _head(asked: Asked, found: _Frames, body: Multipart, number: int, offer: Off
     return body.head(
         {
             "Content-Type": offer.content_type,
-            "Content-Location": f"{of_instance(asked.base, found.opened.instance)}/frames/{number}",
+            "Content-Location": f"{of_instance(asked.base, found.instance)}/frames/{number}",
             "Content-Length": str(len(value)),
         }
     )

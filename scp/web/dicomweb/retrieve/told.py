@@ -47,11 +47,16 @@ class Looks:
         self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._changes = threading.Lock()
 
+    def is_due(self, asked: Asked, instance: Instance) -> bool:
+        """Whether the trail is to be told of a part of an instance, which takes its time."""
+        told = self._told.get(_look(asked, instance), -_AGAIN_SECONDS)
+        return asked.desk.trail.on and time.monotonic() - told >= _AGAIN_SECONDS
+
     def note(self, asked: Asked, instance: Instance) -> None:
         """A part of an instance is sent."""
         if not asked.desk.trail.on:
             return
-        key, now = (asked.caller.name, asked.caller.address, instance.study_instance_uid), time.monotonic()
+        key, now = _look(asked, instance), time.monotonic()
         with self._changes:
             if now - self._told.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
                 return
@@ -63,6 +68,11 @@ class Looks:
 
 
 looks = Looks()
+
+
+def _look(asked: Asked, instance: Instance) -> tuple[str, str, str]:
+    """Who looks at which study."""
+    return asked.caller.name, asked.caller.address, instance.study_instance_uid
 
 
 def _record(asked: Asked, counts: StudyCounts, why: str) -> None:
