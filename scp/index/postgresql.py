@@ -61,6 +61,7 @@ FIRST_NAMED_ROWS = 8  # of each the modality is looked up among the series, whic
 IS_REMOTE = True
 FINISHES_LATE = True
 PLANS_BY_VALUES = True  # see force_custom_plan above
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _WRITERS = 0x7A736370  # "zscp": the advisory lock that one writer has alone, or several share
 _MIGRATION_SECONDS = 600
 _DAY_SECONDS = 86_400.0
@@ -234,17 +235,22 @@ def begin_writing(cursor: Any, names: Sequence[str], records: bool = False) -> N
     """Begin a transaction that will write, when it is its turn among all nodes.
 
     It has its turn when no other one has that writes under one of the same ``names``; without names, when no
-    other one has at all. Locks are taken in one order, so that no two wait for each other. Within a pipeline
-    all of it is on the way with what follows. One that ``records`` finds rows by their keys alone, so that
-    its statements are planned once: to plan them each time took a third of the server's time for an object.
+    other one has at all. Locks are taken in one order, so that no two wait for each other. One that
+    ``records`` finds rows by their keys alone, so that its statements are planned once: to plan them each
+    time took a third of the server's time for an object.
     """
-    cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-    if locks := sorted({_number(name) for name in names}):
-        shared = f"SELECT pg_advisory_xact_lock_shared({_WRITERS}), pg_advisory_xact_lock(each)"
-        planned = _PLANNED_ONCE if records else ""
-        cursor.execute(f"{shared}{planned} FROM unnest(%s::bigint[]) AS each", [locks])
-    else:
-        cursor.execute(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    cursor.execute(BEGIN)
+    statement, numbers = turn(names, records)
+    cursor.execute(statement, [numbers] if numbers else None)
+
+
+def turn(names: Sequence[str], records: bool) -> tuple[str, list[int]]:
+    """The statement that waits for a turn, and its one parameter; it has none where there are no names."""
+    if not (locks := sorted({_number(name) for name in names})):
+        return f"SELECT pg_advisory_xact_lock({_WRITERS})", []
+    shared = f"SELECT pg_advisory_xact_lock_shared({_WRITERS}), pg_advisory_xact_lock(each)"
+    planned = _PLANNED_ONCE if records else ""
+    return f"{shared}{planned} FROM unnest(%s::bigint[]) AS each", locks
 
 
 def _number(name: str) -> int:

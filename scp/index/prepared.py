@@ -68,6 +68,10 @@ class Prepared:
         cursor.execute(self._text, values if names is None else [values[name] for name in names])
         return cursor
 
+    def numbered(self, name: str) -> str:
+        """The text as PostgreSQL itself takes it, with $1 for its only parameter."""
+        return self._text.replace(f"%({name})s", "$1").replace("%%", "%")
+
 
 class InstanceRows:
     """Converts instances to rows of the driver and back, with the processors of the columns' types."""

@@ -2,27 +2,21 @@
 
 SQLite is in this process: each statement takes microseconds. To a database server each is a round trip of
 some 0.2 ms, or several ms on a busy machine, and it has two processes change turns. So all that a group of
-instances has to know is asked as its transaction begins, and its rows are sent with the commit.
+instances has to know is asked as its transaction begins, and its rows are sent with the commit
+(:mod:`scp.index.round_trips`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 from sqlalchemy import Dialect
 
 from scp.index.dialect import Kind
-from scp.index.places import rows_of_series
-from scp.index.prepared import (
-    InstanceRows,
-    Values,
-    insert_instance,
-    insert_instances,
-    instances_of,
-    named_instances,
-)
+from scp.index.prepared import InstanceRows, Values, insert_instance, named_instances
 from scp.model import Instance
 
 Rows = list[tuple[Any, ...]]
@@ -52,7 +46,10 @@ class Recording(Protocol):
 
 def recording(kind: Kind, dialect: Dialect) -> Recording:
     """That of a kind of database."""
-    return RoundTrips(kind, dialect) if kind.IS_REMOTE else EachAtOnce(kind, dialect)
+    if not kind.IS_REMOTE:
+        return EachAtOnce(kind, dialect)
+    found: Recording = import_module("scp.index.round_trips").RoundTrips(dialect)  # it needs the driver
+    return found
 
 
 class EachAtOnce:
@@ -85,65 +82,6 @@ class EachAtOnce:
 
     def commit(self, cursor: Any) -> None:
         """See :meth:`Recording.commit`."""
-
-
-class RoundTrips:
-    """One round trip asks for all that is needed, and one writes all that is new.
-
-    ``_known`` are instances as they were looked up; those of a UID that is written are asked for again.
-    """
-
-    def __init__(self, kind: Kind, dialect: Dialect) -> None:
-        self._begin = kind.begin_writing
-        self._rows = InstanceRows(dialect)
-        self._insert = insert_instances(dialect)
-        self._named = instances_of(dialect)
-        self._series = rows_of_series(dialect)
-        self._known: dict[str, list[Instance]] = {}
-        self._waiting: list[Values] = []
-
-    def begin(self, cursor: Any, names: Sequence[str], uids: Collection[str], series: Sequence[int]) -> Rows:
-        """See :meth:`Recording.begin`."""
-        self._waiting = []
-        named, above = cursor.connection.cursor(), cursor.connection.cursor()
-        with cursor.connection.pipeline():
-            # The server runs them in this order: what is read is read under the locks.
-            self._begin(cursor, names, bool(uids))
-            if uids:
-                self._named.run(named, {"uids": list(uids)})
-            if series:
-                self._series.run(above, {"ids": list(series)})
-        self._known = {uid: [] for uid in uids}
-        for instance in map(self._rows.instance, named.fetchall() if uids else ()):
-            self._known[instance.sop_instance_uid].append(instance)
-        return above.fetchall() if series else []
-
-    def named(self, cursor: Any, sop_instance_uid: str) -> list[Instance]:
-        """See :meth:`Recording.named`."""
-        if sop_instance_uid not in self._known:
-            self.flush(cursor)
-            found = self._named.run(cursor, {"uids": [sop_instance_uid]}).fetchall()
-            return [self._rows.instance(row) for row in found]
-        return self._known[sop_instance_uid]
-
-    def insert(self, _cursor: Any, values: Values) -> None:
-        """See :meth:`Recording.insert`."""
-        self._waiting.append(values)
-        self._known.pop(values["sop_instance_uid"], None)
-
-    def flush(self, cursor: Any) -> None:
-        """See :meth:`Recording.flush`."""
-        self._known = {}
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._insert.run(cursor, {"rows": as_json(waiting)})
-
-    def commit(self, cursor: Any) -> None:
-        """See :meth:`Recording.commit`."""
-        if self._waiting:
-            with cursor.connection.pipeline():  # a row that cannot be inserted skips the commit
-                self.flush(cursor)
-                cursor.execute("COMMIT")
 
 
 def as_json(rows: Sequence[Values]) -> str:

@@ -53,23 +53,22 @@ class TestOnPostgreSQL:
     ) -> None:
         node = nodes[0]
         node.record(instance("1.1.1"), DOE)
-        pipelines: list[int] = []
+        piped: list[bool] = []
         alone: list[str] = []
-        pipeline, execute = WatchedConnection.pipeline, psycopg.Cursor.execute
+        wait, execute = WatchedConnection.wait, psycopg.Cursor.execute
+
+        def waited(connection: WatchedConnection, *given: Any, **more: Any) -> Any:
+            piped.append(connection.pgconn.pipeline_status == PipelineStatus.ON)
+            return wait(connection, *given, **more)
 
         def executed(cursor: Any, statement: Any, *given: Any, **more: Any) -> Any:
-            if cursor.connection.pgconn.pipeline_status == PipelineStatus.OFF:
-                alone.append(str(statement))
+            alone.append(str(statement))
             return execute(cursor, statement, *given, **more)
 
-        def piped(connection: WatchedConnection) -> Any:
-            pipelines.append(1)
-            return pipeline(connection)
-
-        monkeypatch.setattr(WatchedConnection, "pipeline", piped)
+        monkeypatch.setattr(WatchedConnection, "wait", waited)
         monkeypatch.setattr(psycopg.Cursor, "execute", executed)
         node.record(instance("1.1.2"), DOE)
-        assert (len(pipelines), alone) == (2, [])
+        assert (sum(piped), alone) == (2, [])
         assert node.counts() == EntityCounts(1, 1, 1, 2)
 
     def test_one_instance_twice_in_a_transaction(self, nodes: list[SqlIndex]) -> None:
@@ -114,3 +113,24 @@ class TestOnPostgreSQL:
         held = nodes[0].newest("1.1.1")
         assert held is not None
         assert held.calling_aet == "AB"
+
+    @pytest.mark.parametrize("uid", ['a"b', "a,b", "{a}", "a b", "NULL"])
+    def test_an_odd_uid_is_looked_up_as_it_is(self, nodes: list[SqlIndex], uid: str) -> None:
+        assert nodes[0].add(instance(uid), DOE) is None
+        held = nodes[0].add(instance(uid), DOE)
+        assert held is not None
+        assert held.sop_instance_uid == uid
+
+    def test_after_a_failure_and_on_a_new_connection_all_is_prepared_anew(
+        self, nodes: list[SqlIndex]
+    ) -> None:
+        node = nodes[0]
+        node.record(instance("1.1.1"), DOE)
+        writer = node._writer
+        writer._cursor.connection.execute("DEALLOCATE ALL")
+        with pytest.raises((DBAPIError, psycopg.Error)):
+            node.record(instance("1.1.2"), DOE)
+        assert node.record(instance("1.1.2"), DOE) is None
+        writer._cursor.connection.pgconn.finish()
+        assert node.record(instance("1.1.3"), DOE) is None
+        assert node.counts().instances == 3
