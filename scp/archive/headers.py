@@ -16,7 +16,7 @@ from scp.encoding.conversion import convert
 from scp.encoding.dataset import encoding_of, split
 from scp.encoding.decoding import described_as_decoded, restored_header
 from scp.encoding.elements import CANONICAL, PIXEL_DATA, ElementReader
-from scp.encoding.scan import pixels_at, scan
+from scp.encoding.scan import Scan, pixels_at, scan
 from scp.errors import NoLosslessWay, UnreadableDataset
 from scp.model import Instance, Restoration
 from scp.objects.beginning import Beginning
@@ -68,7 +68,7 @@ class HeaderReader:
 def _header(instance: Instance, begun: Beginning) -> NativeHeader | None:
     file = begun.file
     syntax, known = lookup(file.transfer_syntax), provenance_of(file)
-    trailer = b""
+    trailer, scanned = b"", None
     if begun.unread:
         found = _before_pixels(file, syntax, begun.size)
         if found is None:
@@ -85,10 +85,13 @@ def _header(instance: Instance, begun: Beginning) -> NativeHeader | None:
             header, tag, vr = found
         else:
             tag, vr = (parts.pixel.tag, parts.pixel.vr) if parts.pixel is not None else (0, "")
-            header, trailer = bytes(parts.header), bytes(parts.trailer)
+            header, trailer, scanned = bytes(parts.header), bytes(parts.trailer), parts.found
+    stored = header
     if tag and syntax.encapsulated:
         header, vr = _as_decoded(header, syntax, known.restoration)
-    return NativeHeader(_identified(header, instance), tag, vr, trailer)
+    if header != stored:
+        scanned = None  # its elements may have moved
+    return NativeHeader(_identified(header, instance, scanned), tag, vr, trailer)
 
 
 def _before_pixels(file: Part10, syntax: TransferSyntax, size: int) -> tuple[bytes, int, str] | None:
@@ -121,16 +124,16 @@ def _as_decoded(header: bytes, syntax: TransferSyntax, restoration: Restoration 
     return described_as_decoded(header, syntax), _implied_vr(header, PIXEL_DATA)
 
 
-def _identified(header: bytes, instance: Instance) -> bytes:
-    """With the UIDs under which the object is found, where it has none itself."""
+def _identified(header: bytes, instance: Instance, found: Scan | None) -> bytes:
+    """With the UIDs under which the object is found, where it has none itself; ``found`` in a scan of it."""
     uids = {
         0x00080016: instance.sop_class_uid,
         0x00080018: instance.sop_instance_uid,
         0x0020000D: instance.study_instance_uid,
         0x0020000E: instance.series_instance_uid,
     }
-    found = scan(header, CANONICAL, counted=False).elements
-    lacking = {tag: uid for tag, uid in uids.items() if uid and not _has(header, found.get(tag))}
+    elements = (found or scan(header, CANONICAL, counted=False)).elements
+    lacking = {tag: uid for tag, uid in uids.items() if uid and not _has(header, elements.get(tag))}
     return b"".join(with_uids([header], lookup(EXPLICIT), lacking)) if lacking else header
 
 

@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any
@@ -61,6 +60,7 @@ _BOTH_ENDS = frozenset(b"AE CS DS IS".split())
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-9]{1,2})?")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _PAD = " \0"
+_MEMBER = b'"%08X":%b'.__mod__  # of a tag and its attribute object
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,11 @@ def _members_of(data: Buffer) -> list[tuple[int, bytes]]:
 
 def _object(members: list[tuple[int, bytes]]) -> bytes:
     """An object of members in the order of their tags; of a tag that comes twice the last one (F.2.2)."""
-    tags = [tag for tag, _ in members]
-    if any(tag >= following for tag, following in pairwise(tags)):
-        members = sorted(dict(members).items())
-    return b"{" + b",".join(b'"%08X":%b' % each for each in members) + b"}"
+    known = dict(members)
+    tags = sorted(known)
+    if len(tags) != len(members) or tags != list(known):
+        members = [(tag, known[tag]) for tag in tags]
+    return b"{" + b",".join(map(_MEMBER, members)) + b"}"
 
 
 def _members(data: Buffer, level: _JsonLevel, at: int = 0, end: int | None = None) -> list[tuple[int, bytes]]:
