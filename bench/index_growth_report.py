@@ -16,8 +16,8 @@ from bench.index_server import SETTINGS
 
 NAME = "index_growth"
 Point = dict[str, Any]
-# Points are measured one by one, on such machines, but not on one day.
-_OF_POINTS = ("date", "zscp")
+# Points are measured one by one: on machines of this size, but not on one day, or with one processor.
+_OF_POINTS = ("date", "zscp", "processor")
 _COLOURS = {"SQLite": OTHER, "PostgreSQL": OWN}
 # Lines of the chart: the rest of the kinds would hide each other.
 DRAWN = {
@@ -34,7 +34,8 @@ def join(out: Path, machine: dict[str, str], points: list[Point]) -> None:
     path = out / f"{NAME}.json"
     held = json.loads(path.read_text())["points"] if path.exists() else []
     new = {_key(one) for one in points}
-    dated = [one | {"measured": f"{machine['date']}, zscp {machine['zscp']}"} for one in points]
+    measured = f"{machine['date']}, zscp {machine['zscp']}, {machine['processor']}"
+    dated = [one | {"measured": measured} for one in points]
     every = sorted([one for one in held if _key(one) not in new] + dated, key=_key)
     path.write_text(json.dumps({"machine": machine, "points": every}, indent=1) + "\n")
 
