@@ -33,6 +33,9 @@ class Site:
     def record(self, event: AuditEvent) -> None:
         self.events.append(event)
 
+    def handed_over(self, seconds: float) -> bool:
+        return True
+
     @property
     def deletion(self) -> Deletion:
         return Deletion(self.archive, places(self.settings))

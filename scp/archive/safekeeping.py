@@ -148,7 +148,8 @@ class Safekeeping:
     """The holds and the trash of stores, by their names: each is given as its folder, or its bucket.
 
     ``alone`` is a lock among all nodes that share the stores. ``clock`` gives the time at which something
-    goes to the trash (:meth:`scp.archive.trusted_time.TrustedTime.at_least`).
+    goes to the trash (:meth:`scp.archive.trusted_time.TrustedTime.at_least`), ``trusted`` the time by which
+    something in it is old (``now`` there).
     """
 
     def __init__(
@@ -156,8 +157,9 @@ class Safekeeping:
         places: Mapping[str, Path | Bucket],
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.time,
+        trusted: Callable[[], float] = time.time,
     ) -> None:
-        self.trash, self.clock = Trash(places, alone), clock
+        self.trash, self.clock = Trash(places, alone, trusted), clock
         self.holds = Holds(places[""])
         self._recent = RecentHolds(self.holds, isinstance(places[""], Bucket))
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
 
+from scp.errors import OutOfResources
 from scp.index.self_description import Meta
 
 NAME = "clock"  # in Meta
@@ -131,7 +133,7 @@ class TrustedTime:
     def look(self) -> ClockReading:
         """As :meth:`read`, and note it. The caller is the only one, or what it noted last is lost.
 
-        A look each hour counts as an hour of running.
+        A look each hour counts as an hour of running. What cannot be noted counts when it can.
         """
         state, wall, gone = self._state(), self._wall(), self._monotonic()
         ran, most = 0.0, _OFF_SECONDS
@@ -139,7 +141,8 @@ class TrustedTime:
             ran, most = gone - self._looked, _STEP_SECONDS
             ran = max(0.0, min(ran, wall - state.wall))  # another node may have looked, and noted its part
         found = _judged(state, wall, ran, most)
-        self._put(found, gone)
+        with suppress(OutOfResources):  # a full disk: what is purged makes room, and the next look notes it
+            self._put(found, gone)
         self._tell(found)
         return _reading(found)
 

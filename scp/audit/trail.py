@@ -34,6 +34,7 @@ from scp.metrics import counting
 _PAUSES = BackOff(0.5, 30.0)
 # An ending process waits so long for what is queued; a service manager waits for 90 s.
 _CLOSE_SECONDS, _LAST_PAUSE_SECONDS = 5.0, 0.1
+_LOOK_SECONDS = 0.002  # a file takes a message in less
 _QUEUE = "audit.queue"
 
 
@@ -47,6 +48,9 @@ class AuditTrail(Protocol):
     def record(self, event: AuditEvent) -> None:
         """Record an event; never raises, and never waits."""
 
+    def handed_over(self, seconds: float) -> bool:
+        """Wait at most so long until all that was recorded is handed over; whether it is."""
+
 
 class NoTrail:
     """Nothing is recorded."""
@@ -55,6 +59,10 @@ class NoTrail:
 
     def record(self, event: AuditEvent) -> None:
         """Do nothing."""
+
+    def handed_over(self, seconds: float) -> bool:  # noqa: ARG002 - as AuditTrail has it
+        """Nothing waits."""
+        return True
 
     def start(self) -> None:
         """Do nothing."""
@@ -89,6 +97,10 @@ class Trail:
             structlog.get_logger("zscp").error("audit message not made", exc_info=error)
             return
         self._sending.put(message)
+
+    def handed_over(self, seconds: float) -> bool:
+        """See :class:`AuditTrail`."""
+        return self._sending.is_done(seconds)
 
     def start(self) -> None:
         """Begin to send."""
@@ -135,6 +147,15 @@ class _Sending(Task):
             told = "messages are lost until the collector takes some; raise the key, or see why it is away"
             structlog.get_logger("zscp").error("audit queue is full", limit=_QUEUE, reason=told)
         self.bell.ring()
+
+    def is_done(self, seconds: float) -> bool:
+        """Wait at most so long until nothing waits; whether nothing does."""
+        until = time.monotonic() + seconds
+        while self._waiting:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
 
     def turn(self) -> float | None:
         """See :class:`scp.background.loop.Task`."""

@@ -35,5 +35,12 @@ class Promises(Protocol):
         In one transaction with the look at promises: raises DuplicateRejected if one covers its UID.
         """
 
+    def begin(self) -> float:
+        """Promises are known from now on, and of nothing that the index names by now; returns the moment.
+
+        It is after the receipt of all that is named, by whatever clock that came: so neither a clock that is
+        wrong now, nor one that was, makes an object one whose promises would be known.
+        """
+
     def since(self) -> float:
         """From when on all promises are known, in seconds since 1970."""

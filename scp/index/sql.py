@@ -46,7 +46,7 @@ from scp.index.sql_nodes import SqlNodes
 from scp.index.sql_pages import SqlPages
 from scp.index.sql_queue import SqlClaims, unclaimed, without_keys
 from scp.index.stages import SqlStages
-from scp.index.upgrade import is_current, upgrade
+from scp.index.upgrade import is_current, names_objects, upgrade
 from scp.index.watch import Watch, unwatched
 from scp.index.writer import CHANGES, Item, Writer, patient_name
 from scp.model import Instance, Query, QueuedSend
@@ -114,6 +114,16 @@ class SqlIndex:
         try:
             with translated(engine):
                 return is_current(engine)
+        finally:
+            engine.dispose()
+
+    @staticmethod
+    def names_objects(where: str | Database) -> bool:
+        """Whether the existing index names an object; it may have any version's schema. Raises as above."""
+        engine = connect(where)
+        try:
+            with translated(engine):
+                return names_objects(engine)
         finally:
             engine.dispose()
 

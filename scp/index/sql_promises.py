@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from scp.errors import DuplicateRejected
 from scp.index.dialect import reads
 from scp.index.prepared import INSERTS
 from scp.index.promises import PROMISED_SINCE
 from scp.index.rows import texts
-from scp.index.schema import COMMITTED, META
+from scp.index.schema import COMMITTED, INSTANCE, META
 from scp.index.writer import Writer
 from scp.model import Instance
 
 _AT_ONCE = 500  # rows of one statement
+_LATER_SECONDS = 0.001
 
 
 class SqlPromises:
@@ -61,11 +62,16 @@ class SqlPromises:
             found = connection.execute(sought).scalar()
         if found is not None:
             return float(found)
-        now = time.time()
+        return self.begin()
+
+    def begin(self) -> float:
+        """See Promises."""
         with self._writer.transaction([META.name], counts=False) as connection:
-            statement = INSERTS[connection.dialect.name](META).on_conflict_do_nothing()
-            connection.execute(statement, [{"name": PROMISED_SINCE, "value": f"{now:.0f}"}])
-        return now
+            latest = connection.execute(select(func.max(INSTANCE.c.received_at))).scalar()
+            since: float = max(time.time(), 0.0 if latest is None else latest.timestamp() + _LATER_SECONDS)
+            connection.execute(delete(META).where(META.c.name == PROMISED_SINCE))
+            connection.execute(META.insert().values(name=PROMISED_SINCE, value=f"{since:.6f}"))
+        return since
 
 
 def _covers(connection: Connection, sop_instance_uid: str) -> bool:

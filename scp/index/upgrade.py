@@ -31,7 +31,7 @@ from scp.errors import ConfigurationError
 from scp.index.databases import WRITES
 from scp.index.prepared import compiled_once
 from scp.index.promises import PROMISED_SINCE
-from scp.index.schema import META, METADATA
+from scp.index.schema import INSTANCE, META, METADATA
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -52,6 +52,14 @@ def is_current(engine: Engine) -> bool:
             return False
         (found,) = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
         return found == NEWEST or (found > NEWEST and _serves_this(connection))
+
+
+def names_objects(engine: Engine) -> bool:
+    """Whether a database of any version's schema names an object. Raises what SQLAlchemy raises."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(INSTANCE.name):
+            return False
+        return connection.execute(select(INSTANCE.c.key).limit(1)).first() is not None
 
 
 def _serves_this(connection: Connection) -> bool:

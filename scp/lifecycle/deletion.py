@@ -8,13 +8,11 @@ work. No row is ever without a file.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -29,6 +27,7 @@ from scp.errors import (
 from scp.identity import Identity
 from scp.index.queue import Lease, claimed
 from scp.lifecycle.auditing import DeletionAudit, Done
+from scp.lifecycle.purging import Purge, batches
 from scp.lifecycle.settling import settle
 from scp.lifecycle.undo_loss import undo_loss
 from scp.model import Instance, Query, QueryKey
@@ -36,9 +35,13 @@ from scp.objects.bucket import Bucket
 from scp.objects.holds import Hold
 from scp.objects.trashed import GONE, UNFINISHED, Trashed
 
-T = TypeVar("T")
 _NOT_AUDITED = DeletionAudit()
 _BATCH = 100  # for so many objects together the trash is locked, and the index synced
+
+
+def _together(_: Trashed) -> AbstractContextManager[None]:
+    """What fails for one of them ends the work on all."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,14 @@ class Deletion:
     ) -> None:
         self._archive, self._audit = archive, audit
         lock = partial(archive.exclusive, TRASH, TRASH_SECONDS)
-        self._safekeeping = Safekeeping(places, lock, archive.clock.at_least)
+        self._safekeeping = Safekeeping(places, lock, archive.clock.at_least, archive.clock.now)
         self.trash = self._safekeeping.trash
         self.holds = self._safekeeping.holds
         self._owner = f"deletion/{uuid.uuid4().hex}"
 
     def delete(self, instances: Iterable[Instance], reason: str) -> Removal:
         """Move objects to the trash, but for those under a hold. Raises OutOfResources."""
-        removals = list(self.delete_in(_batches(instances), reason))
+        removals = list(self.delete_in(batches(instances, _BATCH), reason))
         return Removal(
             tuple(uid for one in removals for uid in one.deleted),
             tuple(uid for one in removals for uid in one.held),
@@ -118,23 +121,35 @@ class Deletion:
         named = self._archive.instances(Query("STUDY", "STUDY", (key,))) if study else []
         return any((one.patient_id, one.issuer_of_patient_id) == (patient_id, issuer) for one in named)
 
-    def _finish(self, begun: list[Trashed], rows: Iterable[Trashed], gone: list[Trashed]) -> None:
-        """Remove the ``rows``, then the files of all; ``gone`` gets each that went (see :meth:`_stays`)."""
+    def _finish(
+        self,
+        begun: list[Trashed],
+        rows: Iterable[Trashed],
+        gone: list[Trashed],
+        around: Callable[[Trashed], AbstractContextManager[None]] = _together,
+    ) -> None:
+        """Remove the ``rows``, then the files of all; ``gone`` gets each that went (see :meth:`_stays`).
+
+        The file of each is removed in a context of its own, which may keep an error from the others.
+        """
         for one in rows:
             self._archive.forget(one.sop_instance_uid, one.key)
         self._archive.sync()
         log = structlog.get_logger("zscp")
-        for one in [one for one in begun if not self._stays(one)]:
-            self.trash.take(one)
-            self.trash.mark(one, "gone")
-            gone.append(one)
-            log.info(
-                "deleted",
-                sop_instance=one.sop_instance_uid,
-                study=one.study_instance_uid,
-                reason=one.reason,
-                bytes=one.size,
-            )
+        for one in begun:
+            with around(one):
+                if self._stays(one):
+                    continue
+                self.trash.take(one)
+                self.trash.mark(one, "gone")
+                gone.append(one)
+                log.info(
+                    "deleted",
+                    sop_instance=one.sop_instance_uid,
+                    study=one.study_instance_uid,
+                    reason=one.reason,
+                    bytes=one.size,
+                )
 
     def _stays(self, one: Trashed) -> bool:
         """Whether an object got another form during its deletion, from a stage whose claim had run out."""
@@ -167,16 +182,19 @@ class Deletion:
         with self.trash.lock():
             self.trash.tidy()
             entries, holds = self.trash.entries(UNFINISHED), self.holds.all()
-            going = [one for one in entries if one.state == "going" and not self._put_back(one, holds)]
-            # One that was sent again since then stays.
-            gone: list[Trashed] = []
+            going, rows, gone = list[Trashed](), list[Trashed](), list[Trashed]()
+            for one in (each for each in entries if each.state == "going"):
+                with _each_alone(one):
+                    if not self._put_back(one, holds):
+                        rows += [one] if self.trash.in_place(one) else []  # sent again since then, it stays
+                        going.append(one)
             try:
-                self._finish(going, filter(self.trash.in_place, going), gone)
+                self._finish(going, rows, gone, _each_alone)
             finally:
                 self._audit.resumed(gone, self._holds_any)
             back = [one for one in entries if one.state == "back"]
             for one in back:
-                with alone("cannot be restored", quiet=(), key=one.key):
+                with _each_alone(one):
                     self._return(one)
         return len(gone) + len(back)
 
@@ -245,6 +263,7 @@ class Deletion:
                     f"{one.sop_instance_uid} is held with other content, which was sent since then; "
                     "restore it with --replace, unless the other is under a hold"
                 )
+            self.trash.begin_of(one, 1)  # a purge that died may have left the note alone
             self._return(self.trash.mark(one, "back"))
 
     def _return(self, one: Trashed) -> None:
@@ -288,40 +307,29 @@ class Deletion:
 
         Originals of lossy copies have a time of their own. ``among`` are those that are meant; None: all.
         """
-        found = self.trash.entries(GONE, max(before, originals_before)) if among is None else among
-        return self.purge_entries(
-            one for one in found if one.at <= (originals_before if one.lossy_copy else before)
-        )
+        purge, until = self._purge(), max(before, originals_before)
+        found = self.trash.entries(GONE, until, purge.damaged) if among is None else among
+        due = (one for one in found if one.at <= (originals_before if one.lossy_copy else before))
+        return purge.entries(self._purgeable(due), _BATCH)
 
     def purge_entries(self, entries: Iterable[Trashed]) -> list[Trashed]:
         """Remove entries for good, but for those not fully deleted yet, or under a hold by now.
 
-        A hold on a lossy copy holds its original, too.
+        A hold on a lossy copy holds its original, too. One that cannot be removed stays, which is logged.
         """
-        log, holds = structlog.get_logger("zscp"), self.holds.all()
-        wanted = (one for one in entries if one.state == "gone" and not is_kept(holds, one))
-        gone: list[Trashed] = []
-        for batch in _batches(wanted):
-            first = len(gone)
-            try:
-                with self.trash.lock():
-                    holds = self.holds.all()  # a hold may have come before the lock
-                    for one in batch:
-                        if not is_kept(holds, one):
-                            self.trash.drop(one)
-                            gone.append(one)
-                            log.info(
-                                "purged", sop_instance=one.sop_instance_uid, reason=one.reason, bytes=one.size
-                            )
-            finally:  # what is destroyed is told, whatever becomes of the others
-                self._audit.purged(gone[first:])
-        return gone
+        return self._purge().entries(self._purgeable(entries), _BATCH)
+
+    def _purge(self) -> Purge:
+        return Purge(self.trash, self.holds, self._audit)
+
+    def _purgeable(self, entries: Iterable[Trashed]) -> Iterator[Trashed]:
+        holds = self.holds.all()
+        return (one for one in entries if one.state == "gone" and not is_kept(holds, one))
 
 
-def _batches(wanted: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(wanted)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch
+def _each_alone(one: Trashed) -> AbstractContextManager[None]:
+    """Around what is left to do for an entry: one that fails stays as it is, and the next round tries it."""
+    return alone("trash not settled", quiet=(), key=one.key, entry=one.id)
 
 
 def _uids(identities: Iterable[Identity]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ next start begins again.
 
 What only the index knows is kept where its rows are still there: requests for storage commitment, what is to
 be sent and, for each object whose file is the same, when it was last retrieved and read, and the outcome of
-its stage. A missing index has none of these.
+its stage. A missing index has none of these: which objects a storage commitment was answered for is known
+only from then on, so that no earlier one is made lossy.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def make_fit(archive: Archive, progress: Progress) -> Fitted:
             check_unused(archive, told)
             log.error("the index is being rebuilt", found=str(state), reason=pairing.why(state))
             outcome, away = _read_all(archive, progress)
+            if state is not State.ASKED:  # promises that were given are lost with the index, or came after it
+                archive.commitments.promises.begin()
             archive.sync()
             pairing.pair(away)
             log.warning("the index was rebuilt", objects=outcome.recorded, not_read=away)

@@ -89,17 +89,24 @@ class Retention(Task):
 
         ``now`` is the time that counts (:mod:`scp.archive.trusted_time`), in seconds since 1970.
         """
-        self._deletion.resume()
-        if now >= self._looked + _DAY or self._excess() > 0:
-            plan = self.plan(now)
-            self._archive.history.put_retention(datetime.fromtimestamp(now, UTC), plan.schedule)
-            for study in plan.studies:
-                if self.stopping.is_set():
-                    return
-                self._delete(study)
-            self._looked = now
-        storage, at = self._settings().storage, max(now, self._archive.clock.now())
-        self._deletion.purge(at - storage.trash, at - storage.originals)
+        try:
+            self._deletion.resume()
+            self._delete_due(now)
+        finally:  # whatever failed: this may be what makes room for it
+            if not self.stopping.is_set():
+                storage, at = self._settings().storage, max(now, self._archive.clock.now())
+                self._deletion.purge(at - storage.trash, at - storage.originals)
+
+    def _delete_due(self, now: float) -> None:
+        if now < self._looked + _DAY and self._excess() <= 0:
+            return
+        plan = self.plan(now)
+        self._archive.history.put_retention(datetime.fromtimestamp(now, UTC), plan.schedule)
+        for study in plan.studies:
+            if self.stopping.is_set():
+                return
+            self._delete(study)
+        self._looked = now
 
     def plan(self, now: float) -> RetentionPlan:
         """What the rules allow to be deleted at ``now``. Raises OutOfResources."""

@@ -92,7 +92,8 @@ def open_archive(
         for told in missing_keys(settings):
             structlog.get_logger("zscp").error("encryption key missing", reason=told)
     clock = TrustedTime(index.meta, lambda: _times_shown(index, safekeeping))
-    safekeeping = Safekeeping(placed, partial(index.exclusive, TRASH, TRASH_SECONDS), clock.at_least)
+    alone = partial(index.exclusive, TRASH, TRASH_SECONDS)
+    safekeeping = Safekeeping(placed, alone, clock.at_least, clock.now)
     options = Options(
         storage.duplicates,
         Admission(storage.incomplete, storage.unreadable),
@@ -174,16 +175,22 @@ def _check_mounted(settings: Settings) -> None:
     if not exists(place) or _holds_files(settings):  # then a damaged index is made again from these
         return
     try:
-        if not SqlIndex.is_current(place):
-            return
-        index = SqlIndex.open(place)
+        if SqlIndex.names_objects(place):  # it is not migrated: that writes what it asks for into the store
+            raise ConfigurationError(NO_STORE)
     except IndexDamaged as error:
         raise ConfigurationError(f"{error}; and {NO_STORE}") from error
-    try:
-        if index.has_keys(""):
-            raise ConfigurationError(NO_STORE)
-    finally:
-        index.close()
+
+
+def require_archive(settings: Settings) -> None:
+    """Raises OutOfResources where the first store, a folder, has no mark: each has one that was ever served.
+
+    For processes of a node that serves: where its disk is gone, a new archive would begin below the mount
+    point. Nothing is made.
+    """
+    if not settings.storage.in_bucket and _mark_in(places(settings)[""]).read() is None:
+        raise OutOfResources(
+            f"{settings.storage.path} has no mark of an archive any more: is its disk mounted?"
+        )
 
 
 def require_index(settings: Settings) -> None:

@@ -32,7 +32,7 @@ from scp.index import dialect
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
 from scp.node.auditing import started, stopped
-from scp.node.build import database_of, make_ready, open_archive, take_up
+from scp.node.build import database_of, make_ready, open_archive, require_archive, take_up
 from scp.node.encryption import hold_keys
 from scp.node.heartbeat import Heartbeat
 from scp.node.itself import Itself, itself, own_folder
@@ -117,7 +117,12 @@ class Service:
             roles[f"lifecycle {number}"] = partial(self._lifecycle, number)
         if self._http is not None:
             roles[WEB] = partial(self._web, self._http, Origin(self._file, os.getpid()))
-        return roles
+        return {name: partial(self._in_place, role) for name, role in roles.items()}
+
+    def _in_place(self, make: Callable[[], Role]) -> Role:
+        """In a child: make its role, if the archive is still where it was. Raises OutOfResources."""
+        require_archive(self.settings)
+        return make()
 
     @property
     def itself(self) -> Itself:
@@ -148,6 +153,7 @@ class Service:
         So a copy made while the node ran is known to be older.
         """
         try:
+            require_archive(self.settings)
             archive = open_archive(self.settings)
             traffic_writer(archive, lambda: self.settings, self._figures).write()
             if archive.pairing is not None:

@@ -23,9 +23,10 @@ import structlog
 
 from scp.background.parallel import beside
 from scp.config.settings import LimitSettings
-from scp.errors import NotStarted, OutOfResources
+from scp.errors import NotStarted
 from scp.metrics import counting
 from scp.metrics.counting import NodeFigures
+from scp.node import absence
 from scp.node.manager import ALIVE, STOPPING, ServiceManager
 from scp.node.pulse import PulseWatch, between_beats, between_looks
 
@@ -34,8 +35,6 @@ _SOON_SECONDS, _MOST_IN_A_ROW = 2.0, 5
 # A child that an object ended is not counted there: each object is tried twice. But there may be many such
 # objects, for example where a machine has too little memory for any of them.
 _MOST_BY_OBJECTS = 100
-# A child whose index or store is away ends so much later, and is not counted: the next one tries again.
-_AWAY_SECONDS = 5.0
 _GRACE_SECONDS = 20.0
 _ALIVE_SECONDS = 5.0  # how often this process says that it is alive, at the least
 _STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -90,6 +89,7 @@ class Processes:
         self._children: dict[int, _Running] = {}
         self._blames = blames
         self._deaths = self._by_objects = 0
+        self._absences = absence.Absences()
         self._reads, self._writes = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
 
@@ -118,7 +118,7 @@ class Processes:
         self._figures.begin(name)
         try:
             if (role := self._begun(name, make)) is None:
-                return 1
+                return absence.STATUS
             gc.collect()
             gc.freeze()  # a million objects that stay: no collection need look at them again
             while (number := self._signal_of(role)) != signal.SIGTERM:  # the parent passes ^C on
@@ -134,25 +134,35 @@ class Processes:
         return 0
 
     def _begun(self, name: str, make: Callable[[], Role]) -> Role | None:
-        """In the child: its role, started; None, after a while, where the index or a store is away."""
+        """In the child: its role, started; None where the index or a store is away, or it is to stop.
+
+        Where that was so for those before it, it waits first.
+        """
+        tried = self._absences.tries(name)
+        if tried and not self._has_waited(absence.PAUSES.after(tried - 1)):
+            return None
         try:
             role = make()
             role.start()
-        except OutOfResources as error:
-            structlog.get_logger("zscp").error(
-                "process waits", process=name, reason=error, retry_seconds=_AWAY_SECONDS
-            )
-            self._wait_before_ending()
+        except Exception as error:
+            if not absence.is_away(error):
+                raise
+            if absence.is_told(tried):
+                pause = absence.PAUSES.after(tried)
+                structlog.get_logger("zscp").error(
+                    "process waits", process=name, reason=str(error), retry_seconds=pause, tries=tried + 1
+                )
             return None
         return role
 
-    def _wait_before_ending(self) -> None:
-        """In the child: _AWAY_SECONDS, or until it is told to stop."""
-        until = time.monotonic() + _AWAY_SECONDS
+    def _has_waited(self, seconds: float) -> bool:
+        """In the child: wait; False if it is told to stop meanwhile."""
+        until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             counting.alive()
             if signal.sigtimedwait(_STOPS, min(left, between_beats(self._hang_seconds))) is not None:
-                return
+                return False
+        return True
 
     def _signal_of(self, role: Role) -> int:
         """In the child: the next signal; while none comes, the process says that it is alive."""
@@ -258,17 +268,21 @@ class Processes:
     def _ended(self) -> list[_Running]:
         """Those that have ended, each counted by what ended it."""
         ended = []
-        for pid, one in self._reap():
-            soon = time.monotonic() - one.started < _SOON_SECONDS
-            if soon and self._blames(pid):
+        for pid, code, one in self._reap():
+            lived = time.monotonic() - one.started
+            soon, away = lived < _SOON_SECONDS, code == absence.STATUS
+            self._absences.ended(one.name, away, by_itself=code == 0 and lived < absence.STEADY_SECONDS)
+            if away:
+                pass
+            elif soon and self._blames(pid):
                 self._by_objects += 1
             else:
                 self._deaths, self._by_objects = (self._deaths + 1, self._by_objects) if soon else (0, 0)
             ended.append(one)
         return ended
 
-    def _reap(self) -> list[tuple[int, _Running]]:
-        """The children that have ended, by process id; one SIGCHLD may stand for several."""
+    def _reap(self) -> list[tuple[int, int, _Running]]:
+        """The children that have ended, with process id and status; one SIGCHLD may stand for several."""
         ended = []
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -276,11 +290,13 @@ class Processes:
                 break
             if pid not in self._children:  # in a container this is process 1, the parent of all orphans
                 continue
-            ended.append((pid, self._children.pop(pid)))
-            self._figures.ended(ended[-1][1].name)
-            code = os.waitstatus_to_exitcode(status)
+            one, code = self._children.pop(pid), os.waitstatus_to_exitcode(status)
+            ended.append((pid, code, one))
+            self._figures.ended(one.name)
+            if code == absence.STATUS:  # it has told why
+                continue
             write = structlog.get_logger("zscp").error if code else structlog.get_logger("zscp").info
-            write("process ended", process=ended[-1][1].name, status=code)
+            write("process ended", process=one.name, status=code)
         return ended
 
     def stop(self) -> None:

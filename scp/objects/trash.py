@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +15,7 @@ from scp.objects.bucket import Bucket
 from scp.objects.names import store_of
 from scp.objects.trash_bucket import BucketCan
 from scp.objects.trash_folder import FolderCan
-from scp.objects.trashed import STATES, State, Trashed
+from scp.objects.trashed import STATES, State, Trashed, not_written
 
 
 class Can(Protocol):
@@ -65,7 +66,10 @@ class Can(Protocol):
     def mark(self, one: Trashed, state: State) -> Trashed:
         """See Trash."""
 
-    def drop(self, one: Trashed) -> None:
+    def erase(self, one: Trashed) -> None:
+        """See Trash."""
+
+    def forget(self, one: Trashed) -> None:
         """See Trash."""
 
     def tidy(self) -> None:
@@ -76,15 +80,17 @@ class Trash:
     """The trash of some stores, each given by its name, empty for the first, and its folder or bucket.
 
     Entries in a store that is not there stay as they are until it is there again. ``alone`` is a lock among
-    all nodes that share the stores.
+    all nodes that share the stores. ``clock`` gives the time by which what dead processes left is old, in
+    seconds since 1970.
     """
 
     def __init__(
         self,
         places: Mapping[str, Path | Bucket],
         alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._cans = {name: _can_in(place) for name, place in places.items()}
+        self._cans = {name: _can_in(place, clock) for name, place in places.items()}
         self._alone = alone
 
     def is_settled(self) -> bool:
@@ -97,15 +103,33 @@ class Trash:
         with self._cans[""].lock(), self._alone():
             yield
 
-    def entries(self, states: Collection[State] = STATES, until: float = math.inf) -> list[Trashed]:
+    def entries(
+        self,
+        states: Collection[State] = STATES,
+        until: float = math.inf,
+        damaged: Callable[[str, str], object] = lambda where, fault: None,  # noqa: ARG005
+    ) -> list[Trashed]:
         """The entries in some states, in the order of their deletion.
 
         Only of objects that were deleted ``until`` then, in seconds since 1970; of those, one whose state has
-        changed since may be left out.
+        changed since may be left out. ``damaged`` is called as :meth:`unreadable` tells, for each such note.
         """
-        found = (one for can in self._cans.values() for _, one in can.notes(states, until))
-        wanted = (one for one in found if isinstance(one, Trashed) and one.at <= until)
+        wanted = []
+        for where, one in self._notes(states, until):
+            if isinstance(one, str):
+                damaged(where, one)
+            elif one is not None and one.at <= until:
+                wanted.append(one)
         return sorted(wanted, key=lambda one: (one.at, one.id))
+
+    def _notes(
+        self, states: Collection[State] = STATES, until: float = math.inf
+    ) -> Iterator[tuple[str, Trashed | str | None]]:
+        """See Can; a note that names an object of another store than its own is damaged, too."""
+        for name, can in self._cans.items():
+            for where, one in can.notes(states, until):
+                foreign = isinstance(one, Trashed) and store_of(one.key) != name
+                yield where, not_written("it names an object of another store") if foreign else one
 
     def latest(self, first: int, most: int) -> tuple[list[Trashed], int]:
         """At most ``most`` entries from ``first`` on, the latest first, and how many there are in all.
@@ -119,8 +143,7 @@ class Trash:
 
     def unreadable(self) -> Iterator[tuple[str, str]]:
         """Where damaged notes lie, with the reason. Their objects are neither restored nor purged."""
-        found = (told for can in self._cans.values() for told in can.notes())
-        return ((where, fault) for where, fault in found if isinstance(fault, str))
+        return ((where, fault) for where, fault in self._notes() if isinstance(fault, str))
 
     def begin(self, wanted: Iterable[Trashed]) -> list[Trashed]:
         """Begin to delete some objects, with durable entries; objects without a file are left out.
@@ -163,7 +186,16 @@ class Trash:
 
     def drop(self, one: Trashed) -> None:
         """Remove an entry and its file; the note is removed last, so that no file is left without one."""
-        self._can(one).drop(one)
+        self.erase(one)
+        self.forget(one)
+
+    def erase(self, one: Trashed) -> None:
+        """Remove the file of an entry, whose note stays; it may be gone already."""
+        self._can(one).erase(one)
+
+    def forget(self, one: Trashed) -> None:
+        """Remove the note of an entry whose file is gone."""
+        self._can(one).forget(one)
 
     def tidy(self) -> None:
         """Remove files whose note was never written, if the objects are still in their places."""
@@ -174,5 +206,5 @@ class Trash:
         return self._cans[store_of(one.key)]
 
 
-def _can_in(place: Path | Bucket) -> Can:
-    return FolderCan(place) if isinstance(place, Path) else BucketCan(place)
+def _can_in(place: Path | Bucket, clock: Callable[[], float]) -> Can:
+    return FolderCan(place) if isinstance(place, Path) else BucketCan(place, clock)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -32,24 +32,28 @@ _NOTES: dict[str, State] = {f"{state}.json": state for state in STATES}
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The state of each entry, and when it was noted, by its id; and the keys of what dead processes left."""
+    """The state of each entry, and when it was noted, by its id; and what dead processes may have left.
+
+    That is keys of notes of an earlier state, and copies without a note.
+    """
 
     states: dict[str, State]
     written: dict[str, float]
-    left: list[str]
+    before: list[str]
+    alone: list[Found]
 
 
 class BucketCan:
-    """The trash of a bucket (:class:`scp.objects.trash.Can`)."""
+    """The trash of a bucket (:class:`scp.objects.trash.Can`); what is old is so by the ``clock``."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, clock: Callable[[], float] = time.time) -> None:
+        self._bucket, self._clock = bucket, clock
         self._notes = BucketNotes(bucket, FOLDER)
 
     def is_settled(self) -> bool:
         """See Can."""
         found = self._listed()
-        return not found.left and all(state not in UNFINISHED for state in found.states.values())
+        return not self._left(found) and all(state not in UNFINISHED for state in found.states.values())
 
     def lock(self) -> AbstractContextManager[None]:
         """See Can: that of the index is enough."""
@@ -141,15 +145,25 @@ class BucketCan:
             self._notes.remove([_name(one.id, one.state)])
         return marked
 
-    def drop(self, one: Trashed) -> None:
+    def erase(self, one: Trashed) -> None:
         """See Can."""
         self._bucket.delete(self._file(one))
+
+    def forget(self, one: Trashed) -> None:
+        """See Can."""
         self._notes.remove([_name(one.id, one.state)])
 
     def tidy(self) -> None:
         """See Can. The original of a copy without a note is in its place: it is removed after the note."""
-        for key in self._listed().left:
+        for key in self._left(self._listed()):
             self._bucket.delete(key)
+
+    def _left(self, found: _Listed) -> list[str]:
+        """The keys of what dead processes left: a copy that another one is making has no note yet."""
+        if not found.alone:
+            return found.before
+        old = self._clock() - _LEFT_SECONDS
+        return found.before + [one.key for one in found.alone if one.modified.timestamp() < old]
 
     def _listed(self) -> _Listed:
         states: dict[str, list[State]] = {}
@@ -167,8 +181,8 @@ class BucketCan:
                 written[name] = max(written.get(name, 0.0), found.modified.timestamp())
         latest = {name: max(some, key=STATES.index) for name, some in states.items()}
         before = [_name(name, one) for name, some in states.items() for one in some if one != latest[name]]
-        alone = [one.key for name, one in copies.items() if name not in noted and _is_old(one)]
-        return _Listed(latest, written, [f"{FOLDER}/{name}.json" for name in before] + alone)
+        alone = [one for name, one in copies.items() if name not in noted]
+        return _Listed(latest, written, [f"{FOLDER}/{name}.json" for name in before], alone)
 
     def _note(self, one: Trashed) -> None:
         self._notes.write(_name(one.id, one.state), one.note)
@@ -191,7 +205,3 @@ class BucketCan:
 
 def _name(entry: str, state: State) -> str:
     return f"{entry}.{state}"
-
-
-def _is_old(copy: Found) -> bool:
-    return time.time() - copy.modified.timestamp() > _LEFT_SECONDS

@@ -134,9 +134,12 @@ class FolderCan:
         sync_folder(self._folder)
         return marked
 
-    def drop(self, one: Trashed) -> None:
+    def erase(self, one: Trashed) -> None:
         """See Can."""
         self._file(one).unlink(missing_ok=True)
+
+    def forget(self, one: Trashed) -> None:
+        """See Can."""
         self._sidecar(one).unlink(missing_ok=True)
 
     def tidy(self) -> None:

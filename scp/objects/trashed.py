@@ -68,13 +68,17 @@ def trashed_in(text: str, **known: str) -> Trashed | str:
         *(found.key, found.sop_instance_uid, found.study_instance_uid),
         *(found.reason, found.received_sha256, found.lossy_copy),
     )
-    sound = all(isinstance(text, str) for text in (*texts, *found.uids)) if _has_shape(found) else False
+    sound = all(isinstance(text, str) for text in (*texts, *_told(found))) if _has_shape(found) else False
     return found if sound and found.state in STATES else not_written("its values are of other kinds")
 
 
 def not_written(fault: object) -> str:
     """That a note is not what was written, and why."""
     return f"it is not what was written: {str(fault)[:_LONGEST_REASON]}"
+
+
+def _told(one: Trashed) -> tuple[object, ...]:
+    return (*one.uids, *one.uids.values())
 
 
 def _has_shape(one: Trashed) -> bool:

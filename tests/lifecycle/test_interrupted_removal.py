@@ -14,6 +14,7 @@ from scp.archive.options import Options
 from scp.archive.safekeeping import Safekeeping
 from scp.audit.events import AuditEvent
 from scp.config.rules import DEFAULT_POLICY
+from scp.errors import OutOfResources
 from scp.index.sql import SqlIndex
 from scp.lifecycle.auditing import DeletionAudit
 from scp.lifecycle.deletion import Deletion
@@ -40,6 +41,9 @@ class Trail:
 
     def record(self, event: AuditEvent) -> None:
         self.told.append(event)
+
+    def handed_over(self, seconds: float) -> bool:
+        return True
 
     def studies(self) -> set[str]:
         return {subject.identifier for event in self.told for subject in event.subjects}
@@ -88,11 +92,12 @@ def test_what_was_purged_before_a_fault_is_told(
     first, second, third = deletion.trash.entries()
     trail.told.clear()
     with monkeypatch.context() as patched:
-        failing_at(patched, "drop", 2, OSError(5, "Input/output error"))
-        with pytest.raises(OSError, match="Input/output"):
+        failing_at(patched, "erase", 2, OutOfResources("the server does not answer"))
+        with pytest.raises(OutOfResources):
             deletion.purge_entries([first, second, third])
     assert first.study_instance_uid in trail.studies()
     assert not {second.study_instance_uid, third.study_instance_uid} & trail.studies()
+    deletion.purge_entries([first])  # its file is gone, and its note is all that is left
     assert deletion.trash.entries() == [second, third]
 
 

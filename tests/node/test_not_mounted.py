@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from scp.cli.main import app
 from scp.config.link import link
 from scp.config.settings import Settings
 from scp.config.sources import OTHER_STORES
-from scp.errors import ConfigurationError
-from scp.node.build import make_ready, open_archive
+from scp.errors import ConfigurationError, OutOfResources
+from scp.node.build import make_ready, open_archive, require_archive
 from scp.objects.names import in_store
 
 pytestmark = pytest.mark.quick
@@ -115,3 +117,40 @@ def test_a_damaged_index_is_made_again_from_files_without_a_mark_and_not_from_no
     make_ready(archive, settings, "second")
     assert archive.index.counts().instances == 1
     archive.close()
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_nothing_is_made_there_where_the_index_is_of_an_earlier_version(
+    tmp_path: Path, repairs: bool
+) -> None:
+    """Nor is it migrated: the disk may have been mounted at another place, by a node of that version."""
+    settings = settings_in(tmp_path)
+    keep(settings)
+    index = tmp_path / "index.db"
+    with closing(sqlite3.connect(index)) as plain:
+        plain.execute("UPDATE alembic_version SET version_num = '0020'")
+        plain.commit()
+    mount = tmp_path / "mount"
+    mount.rename(tmp_path / "away")
+    mount.mkdir()
+    with pytest.raises(ConfigurationError, match=r"storage\.url mounted"):
+        open_archive(settings, repairs=repairs)
+    assert list(mount.glob("**/*")) == []
+    with closing(sqlite3.connect(index)) as plain:
+        assert plain.execute("SELECT version_num FROM alembic_version").fetchone() == ("0020",)
+
+
+def test_a_process_of_a_node_begins_no_new_archive_there(tmp_path: Path) -> None:
+    """Also where the index was on the same disk, so that nothing of the archive is to be seen."""
+    plain = {
+        "storage": {"url": f"file://{tmp_path}/mount", "reserve": 0},
+        "index": {"url": f"sqlite:///{tmp_path}/mount/index.db"},
+    }
+    settings = link(Settings.model_validate(plain, by_alias=True, by_name=False))[0]
+    keep(settings)
+    require_archive(settings)
+    (tmp_path / "mount").rename(tmp_path / "away")
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(OutOfResources, match="mounted"):
+        require_archive(settings)
+    assert list((tmp_path / "mount").iterdir()) == []

@@ -34,6 +34,9 @@ class Recording:
     def record(self, event: AuditEvent) -> None:
         self.events.append(event)
 
+    def handed_over(self, seconds: float) -> bool:
+        return True
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

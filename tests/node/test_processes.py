@@ -35,9 +35,10 @@ class Parent:
             import os, sys, time
             from pathlib import Path
             from scp import telemetry
+            from scp.background.back_off import BackOff
             from scp.config.settings import LimitSettings, LogSettings
             from scp.errors import OutOfResources
-            from scp.node import supervisor
+            from scp.node import absence, supervisor
             from scp.node.supervisor import Processes
 
             folder = Path(sys.argv[1])
@@ -60,6 +61,16 @@ class Parent:
                     self.note("started")
                     raise ValueError("no use")
 
+            class Ends(Role):
+                def start(self):
+                    self.note("started")
+                    os.kill(os.getpid(), 15)
+
+            class Unmounted(Role):
+                def start(self):
+                    self.note("started")
+                    raise OSError(30, "Read-only file system")
+
             class Away(Role):
                 def start(self):
                     self.note("started")
@@ -68,9 +79,13 @@ class Parent:
                     self.note("serves")
 
             if "away" in sys.argv[2]:
-                supervisor._SOON_SECONDS, supervisor._AWAY_SECONDS = 0.1, 0.2
+                absence.PAUSES = BackOff(0.1, 0.2)
+            if "unmounted" in sys.argv[2]:
+                absence.PAUSES = BackOff(0.0)
+            if "ends" in sys.argv[2]:
+                supervisor._SOON_SECONDS, absence.PAUSES = 0.0, BackOff(600.0)
             processes = Processes(lambda: LimitSettings.model_construct(hang_seconds=0.6))
-            roles = {"works": Role, "broken": Broken, "away": Away}
+            roles = {"works": Role, "broken": Broken, "away": Away, "ends": Ends, "unmounted": Unmounted}
             for number, role in enumerate(sys.argv[2].split(",")):
                 processes.fork(f"{role} {number}", roles[role])
             kept = processes.run(lambda: not (folder / "bad configuration").exists())
@@ -134,6 +149,27 @@ def test_what_lacks_an_index_for_a_while_is_not_given_up(tmp_path: Path) -> None
     parent.process.terminate()
     assert parent.process.wait(SECONDS) == 0
     assert b"process waits" in parent.log.read_bytes()
+
+
+def test_what_lacks_its_disk_is_not_given_up_and_told_rarely(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, "unmounted")
+    parent.started(25)
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0
+    log = parent.log.read_text()
+    assert 3 <= log.count("process waits") <= len(parent.noted("started")) // 10 + 1
+    assert "process ended" not in log
+
+
+def test_what_ends_by_itself_again_waits_before_it_begins(tmp_path: Path) -> None:
+    """As a process whose index is not the one of its store: the first is followed at once."""
+    parent = Parent(tmp_path, "ends,works")
+    parent.started(3)
+    until(lambda: parent.log.read_text().count('"process": "ends 0"') == 2, "it has ended twice")
+    time.sleep(0.3)
+    assert len(parent.noted("started")) == 3, "the next one waits"
+    parent.process.terminate()
+    assert parent.process.wait(SECONDS) == 0, "one that waits ends when it is told to"
 
 
 def test_children_reload_where_the_parent_can(tmp_path: Path) -> None:

@@ -167,6 +167,17 @@ def test_a_copy_without_a_note_is_tidied_when_it_is_old(
     assert keys(bucket) == set()
 
 
+def test_a_clock_that_jumped_makes_no_copy_old(bucket: Bucket) -> None:
+    """Another process may be about to write its note."""
+    bucket.put(".trash/1.dcm", b"x")
+    jumped = BucketCan(bucket, lambda: time.time() + 2 * 86_400)
+    assert not jumped.is_settled()
+    trash = Trash({"": bucket}, clock=time.time)  # as the trusted one is
+    assert trash.is_settled()
+    trash.tidy()
+    assert keys(bucket) == {".trash/1.dcm"}
+
+
 @pytest.mark.parametrize("state", ["going", "gone"])
 def test_an_entry_of_a_process_that_died_is_not_made_again(
     bucket: Bucket, tmp_path: Path, state: State

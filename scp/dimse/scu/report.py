@@ -16,6 +16,7 @@ from scp import telemetry
 from scp.archive.archive import Archive
 from scp.background.back_off import BackOff
 from scp.background.doorbell import Doorbell
+from scp.background.lookup import unexpected
 from scp.background.loop import Task
 from scp.config.peers import Peer
 from scp.config.settings import Settings
@@ -93,7 +94,15 @@ class Reporter(Task):
         commitment = left[0]
         try:
             self._connect(peer)
-            verdict = self._judged(commitment)
+            try:
+                verdict = self._judged(commitment)
+            except OutOfResources:
+                raise
+            except Exception as error:  # a fault of zscp, at this one: the peer's others must not wait for it
+                log = structlog.get_logger("zscp")
+                log.error("commitment not judged", transaction=commitment.transaction_uid, exc_info=error)
+                self._put_off(left.pop(0), unexpected(error))
+                return True
             if verdict is None:
                 return False
             fault = self._tell(peer, commitment, verdict)
