@@ -30,6 +30,7 @@ from scp.errors import (
     ObjectRefused,
     ObjectUnavailable,
     ObjectUnreadable,
+    OutOfResources,
     UidMismatch,
     ZscpError,
     message_of,
@@ -61,20 +62,30 @@ class Outcome:
 
 
 def reindex(archive: Archive, progress: Progress, keys: Iterable[str] | None = None) -> Outcome:
-    """Rebuild the index, from all files or some; what cannot be read is reported and left where it is."""
+    """Rebuild the index, from all files or some; what cannot be read is reported and left where it is.
+
+    Raises OutOfResources, also where the disk has no room for what is sorted.
+    """
     outcome = Outcome()
-    with ExitStack() as files:
-        runs = []
-        records = _read_all(archive, archive.files.keys() if keys is None else keys, outcome, progress)
-        while run := sorted(islice(records, _RUN)):
-            runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8", dir=temporary())))
-            runs[-1].writelines(f"{line}\n" for line in run)
-        _record(archive, heapq.merge(*map(_lines, runs)), outcome)
+    records = _read_all(archive, archive.files.keys() if keys is None else keys, outcome, progress)
+    try:
+        _record_sorted(archive, records, outcome)
+    except OSError as error:
+        raise OutOfResources(f"the index cannot be made again: {error.strerror}") from error
     for instance in each(lambda one: _without_file(archive, one), archive.all(), archive.files.at_once):
         if instance is not None:
             archive.forget(instance.sop_instance_uid, instance.key)
             outcome.gone.append(instance.key)
     return outcome
+
+
+def _record_sorted(archive: Archive, records: Iterator[str], outcome: Outcome) -> None:
+    with ExitStack() as files:
+        runs = []
+        while run := sorted(islice(records, _RUN)):
+            runs.append(files.enter_context(TemporaryFile("w+", encoding="utf-8", dir=temporary())))
+            runs[-1].writelines(f"{line}\n" for line in run)
+        _record(archive, heapq.merge(*map(_lines, runs)), outcome)
 
 
 def add_found(archive: Archive, progress: Progress, keys: Iterable[str]) -> Outcome:
