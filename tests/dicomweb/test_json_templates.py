@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.dicomweb, pytest.mark.quick]
 
 @pytest.fixture(autouse=True)
 def templates(monkeypatch: pytest.MonkeyPatch) -> Templates:
-    made = Templates(dataset_json._plain_member, dataset_json._terms_in)
+    made = Templates(dataset_json._plain_member, dataset_json._nested_member, dataset_json._terms_in)
     monkeypatch.setattr(dataset_json, "_templates", made)
     return made
 
@@ -95,6 +96,56 @@ def outcome(work: Callable[[bytes], bytes], data: bytes) -> bytes | str:
         return work(data)
     except UnreadableDataset as error:
         return str(error)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"SpecificCharacterSet": "ISO_IR 192"},
+        {"PixelRepresentation": 1},
+        {"ReferencedImageSequence": [Dataset()]},
+    ],
+    ids=str,
+)
+def test_the_next_series_of_a_scanner_has_a_template_again(
+    changed: dict[str, Any], templates: Templates
+) -> None:
+    """What decides how others are read, or a sequence, differs from patient to patient."""
+    for number in range(1, 4):
+        json_of(header(number))
+    known = 0
+    for number in range(4, 9):
+        data = header(number, **changed)
+        known += templates.members(data) is not None
+        assert json_of(data) == by_elements(data)
+    assert known >= 3
+
+
+def test_a_sequence_may_differ_from_image_to_image(templates: Templates) -> None:
+    for number in range(1, 9):
+        item = Dataset()
+        item.ReferencedSOPInstanceUID, item.PatientName = "1.2.3" * number, "Müller"
+        item.is_undefined_length_sequence_item = number % 2 == 0
+        data = header(number, ReferencedImageSequence=[item] * (number % 3))
+        assert (templates.members(data) is not None) == (number > 2)
+        assert json_of(data) == by_elements(data)
+        for cut in range(0, len(data), 7):
+            assert outcome(json_of, data[:cut]) == outcome(by_elements, data[:cut])
+
+
+def test_an_unknown_vr_is_read_by_what_is_behind_it_each_time(templates: Templates) -> None:
+    """With a length of 16 bits, and none: whether it is so depends on the element after the next."""
+
+    def data(name: bytes) -> bytes:
+        return (
+            struct.pack("<HH2sH", 8, 0x1000, b"ZZ", 0)
+            + struct.pack("<HH2sHL", 0x10, 0, b"UL", 4, 8 + len(name))
+            + struct.pack("<HH2sH", 0x10, 0x10, b"PN", len(name))
+            + name
+        )
+
+    for name in (b"abcd12ef", b"1234567 ", b"2345678 ", b"1234AB  ", b"1234AB\0\0\0\0"):
+        assert outcome(json_of, data(name)) == outcome(by_elements, data(name))
 
 
 def test_headers_that_were_changed_anywhere_are_told_as_element_by_element() -> None:

@@ -218,6 +218,15 @@ def _plain_member(value: memoryview, vr: bytes, tag: int, signed: bool, terms: t
     return _member(value, vr if vr != b"UN" else _known_vr(tag, signed, len(value)), "", tag, terms)
 
 
+def _nested_member(
+    data: memoryview, at: int, header: tuple[int, bytes, int, int], signed: bool, terms: tuple[str, ...]
+) -> tuple[bytes, int]:
+    """As :func:`_nested`, of an element of the top level."""
+    reader = ElementReader(data, CANONICAL)
+    level = _JsonLevel(reader, CANONICAL, f"{header[0]:08X}", 0, terms, signed)
+    return _nested(data, level, at, len(data), header)
+
+
 def _member(value: memoryview, vr: bytes, path: str, tag: int, terms: tuple[str, ...]) -> bytes:
     """The attribute object of a value."""
     told = _remembered(bytes(value), vr, terms) if len(value) <= _SHORT else _told(value, vr, terms)
@@ -334,4 +343,4 @@ _WRITERS: dict[bytes, _Writer] = {
     b"PN": _names,
     b"AT": _tags,
 }
-_templates = Templates(_plain_member, _terms_in)
+_templates = Templates(_plain_member, _nested_member, _terms_in)

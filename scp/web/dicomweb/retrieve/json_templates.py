@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from scp.encoding.elements import CANONICAL, PIXEL_REPRESENTATION, UNDEFINED, Element, ElementReader, walk
-from scp.errors import UnreadableDataset
+from scp.encoding.elements import CANONICAL, PIXEL_REPRESENTATION, UNDEFINED, Element, ElementReader
+from scp.errors import BeyondBounds, UnreadableDataset
 
 Member = tuple[int, bytes]  # a tag, and its attribute object
 # Value, VR, tag, whether samples are signed, and the character sets → the attribute object.
 Write = Callable[[memoryview, bytes, int, bool, tuple[str, ...]], bytes]
+# All of the header; where an element is that holds items; its tag, VR, and the position and the length of its
+# value; the last two as above → the attribute object, and where it ends. Raises as the plain way does.
+WriteNested = Callable[
+    [memoryview, int, tuple[int, bytes, int, int], bool, tuple[str, ...]], tuple[bytes, int]
+]
 
 _CHARACTER_SET = 0x00080005
-# What decides how others are read: it may not be open. Nor may sequences, which are not taken apart here.
-_DECIDES = (_CHARACTER_SET, PIXEL_REPRESENTATION)
-# So many are held, of headers up to this size: with their JSON some 2 MB at most.
-_MOST, _LARGEST = 8, 64 << 10
+_DECIDES = (_CHARACTER_SET, PIXEL_REPRESENTATION)  # how others are read: they may not be open
+# So many are held, of headers of up to so many bytes and elements, with JSON of up to so many bytes: 8 MB at
+# most.
+_MOST, _LARGEST, _MOST_ELEMENTS, _MOST_TOLD = 8, 128 << 10, 1024, 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +44,32 @@ class _SameRun:
     terms: tuple[str, ...] = ()
 
 
+_Runs = tuple[_SameRun, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Learnt:
-    """One header, with what was told of it; ``open`` are the places of elements that were seen to differ."""
+    """One header, and its template; ``open`` are the places of elements that were seen to differ.
+
+    There are no ``runs`` where none was.
+    """
 
     data: bytes = field(repr=False)
     elements: Sequence[Element] = field(repr=False)
-    told: Mapping[int, bytes] = field(repr=False)
-    open: frozenset[int] = frozenset()
+    open: frozenset[int]
+    runs: _Runs = field(repr=False)
 
 
 class Templates:
     """Those of the headers that were written last. For several threads."""
 
-    def __init__(self, write: Write, terms_in: Callable[[bytes], tuple[str, ...]]) -> None:
+    def __init__(
+        self, write: Write, nested: WriteNested, terms_in: Callable[[bytes], tuple[str, ...]]
+    ) -> None:
         """``terms_in`` reads a Specific Character Set."""
-        self._write, self._terms_in = write, terms_in
+        self._write, self._nested, self._terms_in = write, nested, terms_in
         self._learnt: OrderedDict[tuple[int, ...], _Learnt] = OrderedDict()  # by the tags of a header
-        self._runs: tuple[tuple[_SameRun, ...], ...] = ()  # the newest first
+        self._runs: tuple[_Runs, ...] = ()  # the newest first
         self._changes = threading.Lock()
 
     def members(self, header: bytes) -> list[Member] | None:
@@ -66,7 +79,7 @@ class Templates:
                 return found
         return None
 
-    def _by(self, runs: tuple[_SameRun, ...], header: bytes) -> list[Member] | None:
+    def _by(self, runs: _Runs, header: bytes) -> list[Member] | None:
         found, at, end = list[Member](), 0, len(header)
         view, read = memoryview(header), ElementReader(header, CANONICAL).header
         for run in runs:
@@ -77,10 +90,14 @@ class Templates:
             if not run.tag:
                 break
             try:
-                tag, vr, value, length = read(at, end)
-            except UnreadableDataset:
-                return None
-            if tag != run.tag or vr != run.vr or length == UNDEFINED:
+                tag, vr, value, length = one = read(at, end)
+                if tag != run.tag or vr != run.vr:
+                    return None
+                if vr == b"SQ" or length == UNDEFINED:
+                    told, at = self._nested(view, at, one, run.signed, run.terms)
+                    found.append((tag, told))
+                    continue
+            except (UnreadableDataset, BeyondBounds):
                 return None
             at = value + length
             if tag & 0xFFFF:  # no length of a group
@@ -89,42 +106,63 @@ class Templates:
 
     def learn(self, header: bytes, members: Sequence[Member]) -> None:
         """Take a header for the next ones, which has been written element by element."""
-        if len(header) > _LARGEST:
-            return
-        elements = list(walk(header, CANONICAL))
-        tags = tuple(one.tag for one in elements)
-        if any(one >= following for one, following in pairwise(tags)):
-            return
         told = dict(members)
+        if len(header) > _LARGEST or sum(map(len, told.values())) > _MOST_TOLD:
+            return
+        elements = _certain(header)
+        tags = tuple(one.tag for one in elements)
+        if not elements or any(one >= following for one, following in pairwise(tags)):
+            return
         with self._changes:
             before = self._learnt.pop(tags, None)
             opened = before.open if before is not None else frozenset[int]()
             if before is not None:
                 both = enumerate(zip(before.elements, elements, strict=True))
                 opened |= {at for at, (old, new) in both if _bytes(before.data, old) != _bytes(header, new)}
-            self._learnt[tags] = _Learnt(header, elements, told, opened)
+                # Where one of these differs, it is another series: what comes next has that of the newest.
+                opened -= {at for at in opened if tags[at] in _DECIDES}
+            runs = self._template(header, elements, told, opened) if opened else ()
+            self._learnt[tags] = _Learnt(header, elements, opened, runs)
             while len(self._learnt) > _MOST:
                 self._learnt.popitem(last=False)
-            made = (self._template(one) for one in reversed(self._learnt.values()) if one.open)
-            self._runs = tuple(filter(None, made))
+            self._runs = tuple(one.runs for one in reversed(self._learnt.values()) if one.runs)
 
-    def _template(self, learnt: _Learnt) -> tuple[_SameRun, ...]:
-        """The runs of a header; none where an element is open that may not be."""
-        runs, begun, told = list[_SameRun](), 0, list[Member]()
+    def _template(
+        self, header: bytes, elements: Sequence[Element], told: Mapping[int, bytes], opened: Set[int]
+    ) -> _Runs:
+        runs, begun, same = list[_SameRun](), 0, list[Member]()
         signed, terms = False, tuple[str, ...]()
-        for at, one in enumerate(learnt.elements):
-            if at not in learnt.open:
-                value = learnt.data[one.value : one.end]
+        for at, one in enumerate(elements):
+            if at not in opened:
+                value = header[one.value : one.end]
                 signed = value.strip(b"\0") != b"" if one.tag == PIXEL_REPRESENTATION else signed
                 terms = self._terms_in(value) if one.tag == _CHARACTER_SET else terms
-                told += [(one.tag, learnt.told[one.tag])] if one.tag in learnt.told else []
+                same += [(one.tag, told[one.tag])] if one.tag in told else []
                 continue
-            if one.undefined or one.vr == b"SQ" or one.tag in _DECIDES:
-                return ()
-            same = learnt.data[begun : one.start]
-            runs.append(_SameRun(same, tuple(told), one.tag, one.vr, signed, terms))
-            begun, told = one.next, []
-        return (*runs, _SameRun(learnt.data[begun:], tuple(told)))
+            runs.append(_SameRun(header[begun : one.start], tuple(same), one.tag, one.vr, signed, terms))
+            begun, same = one.next, []
+        return (*runs, _SameRun(header[begun:], tuple(same)))
+
+
+class _CertainReader(ElementReader):
+    """Reads elements whose VR says where they end: of an unknown one, what is behind it says that, too."""
+
+    def _is_short(self, at: int, end: int, length: int) -> bool:  # noqa: ARG002 - of none
+        raise UnreadableDataset(f"an unknown VR at byte {at}")
+
+
+def _certain(header: bytes) -> list[Element]:
+    """The elements of a header; none of one with unknown VRs, or of more elements than are remembered."""
+    reader, at, end, found = _CertainReader(header, CANONICAL), 0, len(header), list[Element]()
+    try:
+        while at < end:
+            found.append(reader.element(at, end))
+            at = found[-1].next
+            if not found[-1].vr or len(found) > _MOST_ELEMENTS:
+                return []
+    except (UnreadableDataset, BeyondBounds):
+        return []
+    return found
 
 
 def _bytes(data: bytes, one: Element) -> bytes:
