@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynetdicom.transport
 import pytest
 from process_state import collect_descriptors, put_back
 from pynetdicom import AE
@@ -18,6 +20,8 @@ from wire.conftest import RunningNode
 from wire.peers import VERIFICATION, _Awaiting, image
 
 from scp import spool
+from scp.config.peers import Peer
+from scp.dimse.scu.echo import echo
 from scp.node.build import open_archive
 from scp.resources import bounds, budget, room
 
@@ -89,7 +93,9 @@ def more_than_1024() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_nodes_and_their_peers_take_descriptors_above_1023(tmp_path: Path, more_than_1024: None) -> None:
+def test_nodes_and_their_peers_take_descriptors_above_1023(
+    tmp_path: Path, more_than_1024: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last tests of a long run failed as if their node had not answered."""
     node = RunningNode(tmp_path, {})
     try:
@@ -97,5 +103,9 @@ def test_nodes_and_their_peers_take_descriptors_above_1023(tmp_path: Path, more_
             assert scu.association.dul.socket.socket.fileno() > 1023
             assert scu.echo() == 0
         node.keep(image())
+        # Without what the tests change in pynetdicom: a node uses none of it, as SCP nor as SCU.
+        monkeypatch.setattr(pynetdicom.transport, "select", select)
+        host, port = node.address
+        echo(Peer(aet="ZSCP", host=host, port=port), settings_of(tables_of(tmp_path, {})))
     finally:
         node.node.stop()

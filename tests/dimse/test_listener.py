@@ -103,3 +103,16 @@ def test_connections_that_wait_for_a_descriptor_are_told_once_and_served(
     assert [(one["event"], one["reason"]) for one in logged] == [
         ("connections wait", "[Errno 24] Too many open files")
     ]
+
+
+def test_a_node_that_stops_tells_of_no_connections_that_wait() -> None:
+    """It ends its listening sockets, of which each process has a copy (scp/node/service.py)."""
+    listening = bound("127.0.0.1", 0)
+    listening.listen(8)
+    with structlog.testing.capture_logs() as logged, listening.dup() as another:
+        stopped = Listener(listening, lambda sock, _: sock.close())
+        another.shutdown(socket.SHUT_RDWR)
+        stopped.turned.clear()
+        until(stopped.turned.is_set)
+        stopped.stop()
+    assert logged == []

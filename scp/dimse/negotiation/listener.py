@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
@@ -18,6 +19,13 @@ BACKLOG = 128
 MOST_UNASSOCIATED, MOST_OF_ONE_ADDRESS = 256, 64
 # Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
+# Of other errors nobody is told: accept() passes on those of a peer's network, and a node that stops ends
+# its sockets for all of its processes (EINVAL).
+_FEWER = "fewer associations (limits.associations)"
+_REMEDIES = {
+    errno.EMFILE: f"allow more open files (LimitNOFILE), or {_FEWER}",
+    **dict.fromkeys((errno.ENFILE, errno.ENOBUFS, errno.ENOMEM), f"allow {_FEWER}"),
+}
 # It is told so often at most, while it lasts.
 _TOLD_SECONDS = 60.0
 # The accept loop turns at least so often, as a sign of life.
@@ -123,8 +131,8 @@ class Listener:
             connection.close()
 
     def _tell(self, error: OSError) -> None:
-        """Say that peers wait, and why."""
-        if (now := time.monotonic()) - self._told >= _TOLD_SECONDS:
+        """Say that peers wait, and why, where the system is short of something."""
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is not None and (now := time.monotonic()) - self._told >= _TOLD_SECONDS:
             self._told = now
-            remedy = "allow more open files (LimitNOFILE), or fewer associations (limits.associations)"
             structlog.get_logger("zscp").warning("connections wait", reason=str(error), remedy=remedy)
