@@ -8,7 +8,6 @@ import os
 import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +47,7 @@ def collect_descriptors() -> None:
 
 
 def _descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a third of the time, after each of 14,000 tests
 
 
 def wait_on_any_descriptor() -> None:
