@@ -60,13 +60,19 @@ browser: browsing ## of all tests, run those in a real browser, Chromium: of the
 everything: servers ## run all tests, those on real servers beside the others; CI does
 	$(MAKE) test TESTS="--cluster $(TESTS)"
 
-.PHONY: servers browsing
+.PHONY: servers browsing programs
 servers: .venv/.installed-cluster
 	scripts/install-tools.sh
 	scripts/install-cluster.sh
 
 browsing: .venv/.installed-browser
 	scripts/install-browser.sh
+
+# One after the other: apt-get has one lock.
+programs: setup
+	-scripts/install-tools.sh
+	-scripts/install-cluster.sh
+	-scripts/install-browser.sh
 
 coverage: setup ## run the tests, or those that TESTS names, and show which lines of zscp no test runs
 	scripts/install-tools.sh

@@ -16,7 +16,7 @@ import pytest
 import temporary
 import typer.main
 import typer.testing
-from process_state import put_back
+from process_state import collect_descriptors, put_back, wait_on_any_descriptor
 from servers_azurite import Azurite, azurite
 from servers_seaweedfs import SeaweedFS
 
@@ -82,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if getattr(config.option, "numprocesses", None):
             forked.share()
     forked.encode_beside_others()
+    wait_on_any_descriptor()
     if _is_asked_for("long", config):
         examples.try_all()
 
@@ -184,6 +185,7 @@ def _no_module_leaves_a_trace() -> Iterator[None]:
 def _no_test_leaves_a_trace() -> Iterator[None]:
     with put_back():
         yield
+    collect_descriptors()
 
 
 @pytest.fixture

@@ -167,24 +167,21 @@ class DimseServer:
         try:
             address = self._peer_behind(sock, address)
         except (MalformedAssociation, OSError) as error:
-            if isinstance(error, MalformedAssociation):
-                structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason=str(error))
-            sock.close()
+            _turn_away(sock, address, str(error), refused=isinstance(error, MalformedAssociation))
             return
         if self._crowded(address[0]):
-            structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason="too many")
-            sock.close()
+            _turn_away(sock, address, "too many")
             return
         try:
             local = sock.getsockname()[:2]
             if port.secure:
                 sock = self._secured(sock)
             association = self._association(sock, local, address)
-        except OSError:  # gone before it was served: nobody's fault
-            sock.close()
+        except OSError as error:  # gone before it was served: nobody's fault
+            _turn_away(sock, address, str(error), refused=False)
             return
-        if not self.associations.add(association):  # it came as the server stopped
-            sock.close()
+        if not self.associations.add(association):
+            _turn_away(sock, address, "it came as the node stopped", refused=False)
             return
         try:
             association.run_reactor()
@@ -305,6 +302,13 @@ class DimseServer:
 
     def _get(self, exchange: Exchange, event: RequestEvent) -> None:
         retrieve.serve_get(exchange, event, self._archive, self._settings())
+
+
+def _turn_away(sock: socket.socket, address: tuple[str, int], reason: str, *, refused: bool = True) -> None:
+    """Close a connection that no association serves; those that are served have their line at their end."""
+    log = structlog.get_logger("zscp")
+    (log.warning if refused else log.info)("connection refused", peer=address[0], reason=reason)
+    sock.close()
 
 
 def _record_end(association: ServedAssociation) -> None:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from itertools import count
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 import servers_postgresql
+from preloaded import processes
 
 from scp.errors import OutOfResources, QueryError
 from scp.index.databases import Database
@@ -980,9 +980,9 @@ def _write_for_ever(opener: Callable[[], Index], written: Connection) -> None:
 
 
 def test_what_was_recorded_outlives_the_process_that_is_killed(opener):
-    spawn = get_context("spawn")
-    receiver, sender = spawn.Pipe(duplex=False)
-    writer = spawn.Process(target=_write_for_ever, args=(opener, sender))
+    forked = processes()
+    receiver, sender = forked.Pipe(duplex=False)
+    writer = forked.Process(target=_write_for_ever, args=(opener, sender))
     writer.start()
     sender.close()
     acknowledged = [receiver.recv() for _ in range(30)]
@@ -1009,14 +1009,14 @@ def _open_and_record(place: str | Database, start: Barrier, number: int) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_processes_that_make_the_index_at_once(kind, tmp_path):
     place = PLACES[kind](tmp_path, False)
-    spawn = get_context("spawn")
-    start = spawn.Barrier(4)
-    processes = [spawn.Process(target=_open_and_record, args=(place, start, number)) for number in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    forked = processes()
+    start = forked.Barrier(4)
+    openers = [forked.Process(target=_open_and_record, args=(place, start, number)) for number in range(4)]
+    for each in openers:
+        each.start()
+    for each in openers:
+        each.join()
+    assert [each.exitcode for each in openers] == [0, 0, 0, 0]
     index = SqlIndex.open(place)
     assert index.counts() == EntityCounts(1, 1, 1, 40)
     index.close()

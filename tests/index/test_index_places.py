@@ -10,11 +10,11 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from preloaded import processes
 from test_index_contract import DOE, ROE, found, instance, query, studies
 
 from scp.index import places
@@ -237,14 +237,14 @@ def _write_in_disorder(database: Path, process: int, done: Connection) -> None:
 
 
 def test_two_processes_that_write_in_disorder_leave_order(database, index):
-    spawn = get_context("spawn")
-    receiver, sender = spawn.Pipe(duplex=False)
-    processes = [spawn.Process(target=_write_in_disorder, args=(database, each, sender)) for each in (1, 2)]
-    for process in processes:
-        process.start()
-    assert [receiver.recv() for _ in processes] == ["", ""]
-    for process in processes:
-        process.join()
+    forked = processes()
+    receiver, sender = forked.Pipe(duplex=False)
+    writers = [forked.Process(target=_write_in_disorder, args=(database, each, sender)) for each in (1, 2)]
+    for writer in writers:
+        writer.start()
+    assert [receiver.recv() for _ in writers] == ["", ""]
+    for writer in writers:
+        writer.join()
     _no_orphans(index)
     in_study_1 = found(index, "IMAGE", "SOPInstanceUID", StudyInstanceUID="1", PatientID="D1")
     assert {"1.last", "2.last"} <= set(in_study_1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -120,7 +119,6 @@ def _dropped(*_: Any) -> Any:
 
 
 Starter = Callable[..., RunningNode]
-_MANY_DESCRIPTORS = 500
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +140,6 @@ def _starting(folder: Callable[[], Path], parts: dict[str, Any]) -> Iterator[Sta
     for running in started:  # hundreds of them would take room in memory (tests/temporary.py)
         shutil.rmtree(running.root, ignore_errors=True)
     started.clear()
-    # Its parts refer to each other, so a node's 16 descriptors stay until they are collected. Where a process
-    # has 1024, pynetdicom's select() aborts associations. Collecting takes half a second there.
-    if len(list(Path("/proc/self/fd").iterdir())) > _MANY_DESCRIPTORS:
-        gc.collect()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import socketserver
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -277,11 +278,14 @@ class _Awaiting(DULServiceProvider):
 
     _bell: int
     _ringing: threading.Lock
+    _closing: weakref.finalize[[int], DULServiceProvider]
 
     @classmethod
     def take_over(cls, dul: Any) -> None:
         """Let an upper layer, which may run already, sleep so from now on."""
         dul._bell, dul._ringing = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), threading.Lock()
+        # Its thread may never start, be over, or end by an error: then nobody else closes it.
+        dul._closing = weakref.finalize(dul, os.close, dul._bell)
         dul.__class__ = cls
 
     def send_pdu(self, primitive: Any) -> None:
@@ -323,8 +327,7 @@ class _Awaiting(DULServiceProvider):
 
     def _close_bell(self) -> None:
         with self._ringing:
-            if self._bell >= 0:
-                os.close(self._bell)
+            self._closing()
             self._bell = -1
 
 

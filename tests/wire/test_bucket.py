@@ -232,9 +232,8 @@ def test_the_store_is_away_for_20_seconds(process: Callable[..., NodeProcess], t
         ]
         for node in nodes:
             node.start()
-        senders = [
-            _Sender(node, [image(instance=f"1.2.3.8.{n}", seed=n) for n in range(2000)]) for node in nodes
-        ]
+        objects = [image(instance=f"1.2.3.8.{n}", seed=n) for n in range(2000)]
+        senders = [_Sender(node, objects) for node in nodes]
         for sender in senders:
             sender.start()
             until(lambda one=sender: len(one.acknowledged) > 5, "some are acknowledged", 60)

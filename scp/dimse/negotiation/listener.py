@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+
+import structlog
 
 # Many senders at once, as when a ward's modalities come back after a network fault.
 BACKLOG = 128
@@ -16,6 +19,15 @@ BACKLOG = 128
 MOST_UNASSOCIATED, MOST_OF_ONE_ADDRESS = 256, 64
 # Without descriptors or memory, accept() fails again at once: it is tried again when some may be free.
 _RECOVER_MS = 200
+# Of other errors nobody is told: accept() passes on those of a peer's network, and a node that stops ends
+# its sockets for all of its processes (EINVAL).
+_FEWER = "fewer associations (limits.associations)"
+_REMEDIES = {
+    errno.EMFILE: f"allow more open files (LimitNOFILE), or {_FEWER}",
+    **dict.fromkeys((errno.ENFILE, errno.ENOBUFS, errno.ENOMEM), f"allow {_FEWER}"),
+}
+# It is told so often at most, while it lasts.
+_TOLD_SECONDS = 60.0
 # The accept loop turns at least so often, as a sign of life.
 _TURN_MS = 1000
 # What a process waits before it accepts, for each association that it has, and at most: the one with the
@@ -59,6 +71,7 @@ class Listener:
         self._listening = listening
         self._serve, self._busy = serve, busy
         self._held_since, self._held = 0.0, 0
+        self._told = float("-inf")
         self.turned = threading.Event()
         self._asked, self._ask = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
@@ -88,7 +101,8 @@ class Listener:
                 connection, address = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 continue
-            except OSError:
+            except OSError as error:
+                self._tell(error)
                 self._is_asked_within(_RECOVER_MS)
                 continue
             self._begin(connection, address[:2])
@@ -112,5 +126,13 @@ class Listener:
     def _begin(self, connection: socket.socket, address: tuple[str, int]) -> None:
         try:
             threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
-        except RuntimeError:  # no more threads: this peer may come again
+        except RuntimeError as error:  # no more threads: this peer may come again
+            structlog.get_logger("zscp").warning("connection refused", peer=address[0], reason=str(error))
             connection.close()
+
+    def _tell(self, error: OSError) -> None:
+        """Say that peers wait, and why, where the system is short of something."""
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is not None and (now := time.monotonic()) - self._told >= _TOLD_SECONDS:
+            self._told = now
+            structlog.get_logger("zscp").warning("connections wait", reason=str(error), remedy=remedy)
