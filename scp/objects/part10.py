@@ -22,7 +22,7 @@ from scp.objects.file_meta import FileMeta
 from scp.objects.half_frames import half_frame
 from scp.resources.bounds import bounds
 from scp.resources.budget import taking
-from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
+from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, let_go, slices
 
 T = TypeVar("T")
 
@@ -228,7 +228,7 @@ def frame_of(data: Buffer) -> zstandard.FrameParameters:
         raise ObjectDamaged(f"its zstd frame does not begin as one: {error}") from None
 
 
-def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, whole: bool = False) -> Buffer:
+def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, whole: bool = False) -> Buffer:  # noqa: C901 - two ways with the same errors
     """The Part 10 file within a stored object's bytes. Raises ObjectDamaged, DictionaryMissing.
 
     It is unpacked in steps of 2 MB at most, and to no more than ``limits.inflated_bytes``, or ten times its
@@ -241,9 +241,14 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     most = _WITHOUT_BOUND if whole else max(bounds().inflated_bytes, _RATIO * len(data))
     if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN and frame.content_size > most:
         raise ObjectDamaged(f"its zstd frame declares {frame.content_size} bytes, {most} are the most")
-    reader, spool = _decompressor(dictionary_of(frame, lookup), frame).decompressobj(), Spool()
-    read = 0
+    decompressor = _decompressor(dictionary_of(frame, lookup), frame)
     try:
+        if 0 < frame.content_size <= UNCOUNTED:  # in steps, a CT slice is copied twice more
+            unpacked = decompressor.decompress(data, allow_extra_data=False)
+            if is_file:
+                _check_prefix(unpacked)
+            return unpacked
+        reader, spool, read = decompressor.decompressobj(), Spool(), 0
         for part in _pieces_of_frame(data):
             unpacked = reader.decompress(part)
             if is_file and not spool.size and len(unpacked) >= _PREFIX:
