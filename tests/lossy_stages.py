@@ -56,6 +56,7 @@ def configured(root: Path, stage: dict[str, Any], **tables: Any) -> Settings:
 def opened(settings: Settings, knows_promises: bool = True) -> Archive:
     """An archive that knows of all objects whether a storage commitment was answered."""
     archive = open_archive(settings)
+    archive.clock.look()  # as a node does at its start; what is kept here came long ago
     if knows_promises:
         archive.index.meta.put({PROMISED_SINCE: "0"})
     return archive

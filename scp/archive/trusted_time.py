@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -26,10 +26,18 @@ _STEP_SECONDS = 3600.0
 _OFF_SECONDS = 7 * DAY_SECONDS
 # A node that was off for longer than this has an admin beside it, and a clock that says so is mostly wrong.
 _LONGEST_OFF_SECONDS = 366 * DAY_SECONDS
+# No node remembered a time before: a clock that shows one has no battery, and has not heard of the time yet.
+_EARLIEST = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _READ_SECONDS = 10.0  # how often a process reads what another one has noted
 
 Doubt = Literal["", "ahead", "behind"]
 Wall = Callable[[], float]
+
+
+def steady() -> float:
+    """Seconds that go on while the machine is suspended, too, where the system has such a clock (Linux)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,19 @@ class ClockReading:
     doubt: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A state that was ``noted``, and what a process ``found`` of it when it saw it first, at ``gone``.
+
+    ``asked`` is when it last asked for what is noted. Both are times of the steady clock.
+    """
+
+    noted: ClockState
+    found: ClockState
+    gone: float
+    asked: float
+
+
 class TrustedTime:
     """The clock of an archive, as its index remembers it; threads may share it.
 
@@ -72,12 +93,12 @@ class TrustedTime:
         meta: Meta,
         evidence: Callable[[], list[float]] = list,
         wall: Wall | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = steady,
     ) -> None:
         self._meta, self._evidence, self._monotonic = meta, evidence, monotonic
         self._wall = wall or (lambda: time.time() + min(0, meta.ahead()))
         self._looked: float | None = None
-        self._known: tuple[float, ClockState] | None = None
+        self._seen: _Seen | None = None
         self._told: Doubt = ""
 
     def now(self) -> float:
@@ -93,10 +114,19 @@ class TrustedTime:
 
     def read(self) -> ClockReading:
         """What counts now, as far as other processes have noted it; changes nothing."""
-        known = self._known
-        if known is None or self._monotonic() - known[0] > _READ_SECONDS:
-            known = self._known = self._monotonic(), self._state()
-        return _reading(_judged(known[1], self._wall(), 0.0, _OFF_SECONDS))
+        wall, gone, seen = self._wall(), self._monotonic(), self._seen
+        if seen is None or gone - seen.asked > _READ_SECONDS:
+            seen = self._seen = self._seen_now(seen, wall, gone)
+        return _reading(_judged(seen.found, wall, gone - seen.gone, _STEP_SECONDS))
+
+    def _seen_now(self, before: _Seen | None, wall: float, gone: float) -> _Seen:
+        """What is noted now, as this process takes it; another one may have looked since ``before``."""
+        noted = self._state()
+        if before is not None and noted == before.noted:
+            return replace(before, asked=gone)
+        # Before this process began, the node may have been off; since then each look is an hour old at most.
+        most = _OFF_SECONDS if before is None else 2 * _STEP_SECONDS
+        return _Seen(noted, _judged(noted, wall, 0.0, most), gone, gone)
 
     def look(self) -> ClockReading:
         """As :meth:`read`, and note it. The caller is the only one, or what it noted last is lost.
@@ -120,20 +150,16 @@ class TrustedTime:
         return ClockReading(wall, wall)
 
     def _put(self, state: ClockState, gone: float) -> None:
-        self._meta.put({NAME: json.dumps(asdict(state))})
-        self._looked, self._known = gone, (gone, state)
+        if state.trusted >= _EARLIEST:
+            self._meta.put({NAME: json.dumps(asdict(state))})
+        self._looked, self._seen = gone, _Seen(state, state, gone, gone)
 
     def _state(self) -> ClockState:
-        known = self._meta.all().get(NAME)
-        if known is not None:
-            try:
-                found = ClockState(**json.loads(known))
-                return ClockState(float(found.trusted), float(found.wall), found.doubt, float(found.waited))
-            except (ValueError, TypeError):
-                pass  # of another version: as where nothing is known
-        latest = max(self._evidence(), default=None)
-        wall = self._wall()
-        return ClockState(wall, wall) if latest is None else ClockState(min(latest, wall), min(latest, wall))
+        known, wall = self._meta.all().get(NAME), self._wall()
+        if known is not None and (found := _noted(known)) is not None:
+            return found
+        latest = max((one for one in self._evidence() if one >= _EARLIEST), default=wall)
+        return ClockState(min(latest, wall), min(latest, wall))
 
     def _tell(self, found: ClockState) -> None:
         """Log once, in each process, that the clock is doubted, and once that it is trusted again."""
@@ -143,6 +169,17 @@ class TrustedTime:
         elif not found.doubt and self._told == "ahead":
             log.info("the clock is trusted again", now=_shown(found.wall))
         self._told = found.doubt
+
+
+def _noted(text: str) -> ClockState | None:
+    """A state that was noted; None for what no look notes, as that of another version."""
+    try:
+        read = ClockState(**json.loads(text))
+        found = ClockState(float(read.trusted), float(read.wall), read.doubt, float(read.waited))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    in_bounds = all(0 <= one < _LATEST for one in (found.trusted, found.wall, found.waited))
+    return found if in_bounds and found.trusted >= _EARLIEST else None
 
 
 def _judged(state: ClockState, wall: float, ran: float, most: float) -> ClockState:
@@ -155,8 +192,9 @@ def _judged(state: ClockState, wall: float, ran: float, most: float) -> ClockSta
         doubt = "behind"
     else:
         return ClockState(wall, wall)
-    jumped = abs(wall - state.wall - ran) > most
-    waited = state.waited + ran if state.doubt == doubt and not jumped else 0.0
+    # A machine that is paused each night jumps by hours again and again: that is no reason to begin anew.
+    jumped = abs(wall - state.wall - ran) > _OFF_SECONDS
+    waited = state.waited + ran if state.doubt == doubt and not jumped and wall >= _EARLIEST else 0.0
     found = ClockState(expected, wall, doubt, waited)
     return ClockState(wall, wall) if waited >= DAY_SECONDS and not found.for_long else found
 

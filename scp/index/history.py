@@ -105,6 +105,9 @@ class History(Protocol):
     def last_look(self) -> datetime | None:
         """The hour of the last look at what is kept; None where there was none yet."""
 
+    def last_received(self) -> datetime | None:
+        """When the newest of the rows that were written last was received; None where nothing is held."""
+
     def look(self, stores: Mapping[str, str]) -> list[KeptRow]:
         """What is kept now. This reads all rows of the index; ``stores`` is as for ``Index.statistics``."""
 

@@ -84,8 +84,8 @@ class PolicyRow:
 class DueStages(FactSums, Packing, Protocol):
     """The instances for which a stage of a policy is due; the policy is named by its fingerprint.
 
-    Pending instances are left out. Times are seconds since 1970. Every method raises
-    :class:`scp.errors.OutOfResources` as an index does.
+    Pending instances are left out. Times are seconds since 1970; ``now`` is the earlier one of this node's
+    and the index's. Every method raises :class:`scp.errors.OutOfResources` as an index does.
     """
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:

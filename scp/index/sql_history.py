@@ -55,6 +55,7 @@ from scp.index.sql_history_rows import (
 from scp.index.writer import Writer
 
 _AT_ONCE = 500  # series in one statement
+_LATEST = 1000  # rows: an index that was made again has them in no order of time
 
 
 class SqlHistory:
@@ -168,6 +169,12 @@ class SqlHistory:
         with reads(self._engine) as connection:
             found = connection.execute(select(func.max(KEPT.c.start)).where(KEPT.c.span == "hour")).scalar()
         return None if found is None else moment(found)
+
+    def last_received(self) -> datetime | None:
+        """See :class:`scp.index.history.History`."""
+        latest = select(INSTANCE.c.received_at).order_by(INSTANCE.c.id.desc()).limit(_LATEST)
+        with reads(self._engine) as connection:
+            return max(connection.execute(latest).scalars(), default=None)
 
     def look(self, stores: Mapping[str, str]) -> list[KeptRow]:
         """See :class:`scp.index.history.History`."""

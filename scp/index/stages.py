@@ -51,19 +51,23 @@ _PLAN = (
 )
 
 
-def due(policy: str, now: float, most: int) -> Select[Any]:
-    """Instances for which a stage is due and that no process works on, the longest due first."""
+def due(policy: str, now: float, there: float, most: int) -> Select[Any]:
+    """Instances for which a stage is due and that no process works on, the longest due first.
+
+    ``there`` is now in the database's time, by which claims end.
+    """
+    is_due = INSTANCE.c.due <= int(now)
     return (
         select(*INSTANCE_COLUMNS)
-        .where(SETTLED, INSTANCE.c.planned == policy, INSTANCE.c.due <= int(now), _WORKED_ON, unclaimed(now))
+        .where(SETTLED, INSTANCE.c.planned == policy, is_due, _WORKED_ON, unclaimed(there))
         .order_by(INSTANCE.c.due)
         .limit(most)
     )
 
 
-def next_due(policy: str, now: float) -> Select[Any]:
-    """When a stage is next due, for any instance that no process works on."""
-    where = (SETTLED, INSTANCE.c.planned == policy, _WORKED_ON, unclaimed(now))
+def next_due(policy: str, there: float) -> Select[Any]:
+    """When a stage is next due, for any instance that no process works on; ``there`` as for :func:`due`."""
+    where = (SETTLED, INSTANCE.c.planned == policy, _WORKED_ON, unclaimed(there))
     return select(INSTANCE.c.due).where(*where).order_by(INSTANCE.c.due).limit(1)
 
 
@@ -92,16 +96,19 @@ class SqlStages(SqlPacking):
 
     def due(self, policy: str, now: float, most: int) -> list[Instance]:
         """See :class:`scp.index.index.DueStages`."""
-        now += ahead(self._engine)
+        statement = due(policy, now, self._there(now), most)
         with reads(self._engine) as connection:
-            return [as_instance(row) for row in connection.execute(due(policy, now, most)).mappings()]
+            return [as_instance(row) for row in connection.execute(statement).mappings()]
 
     def next_due(self, policy: str, now: float) -> int | None:
         """See :class:`scp.index.index.DueStages`."""
-        difference = ahead(self._engine)
         with reads(self._engine) as connection:
-            found = connection.execute(next_due(policy, now + difference)).scalar()
-        return None if found is None else int(found) - difference
+            found = connection.execute(next_due(policy, self._there(now))).scalar()
+        return None if found is None else int(found)
+
+    def _there(self, now: float) -> float:
+        """The earlier of two clocks in the database's time."""
+        return now + max(0, ahead(self._engine))
 
     def unplanned(self, policy: str, keywords: Sequence[str], most: int) -> list[PolicyRow]:
         """See :class:`scp.index.index.DueStages`."""

@@ -111,9 +111,9 @@ def open_archive(
 
 def _times_shown(index: SqlIndex, safekeeping: Safekeeping) -> list[float]:
     """Times that the clock has shown, for an index that remembers none: new, or an earlier version's."""
-    last = index.history.last_look()
+    known = (index.history.last_look(), index.history.last_received())
     latest, _ = safekeeping.trash.latest(0, 1)
-    return [*(one.at for one in latest), *([last.timestamp()] if last is not None else [])]
+    return [*(one.at for one in latest), *(one.timestamp() for one in known if one is not None)]
 
 
 def database_of(settings: Settings) -> Database:
@@ -171,9 +171,14 @@ def _check_mounted(settings: Settings) -> None:
     place = database_of(settings)
     if settings.storage.in_bucket or _mark_in(places(settings)[""]).read() is not None:
         return
-    if not exists(place) or not SqlIndex.is_current(place) or _holds_files(settings):
+    if not exists(place) or _holds_files(settings):  # then a damaged index is made again from these
         return
-    index = SqlIndex.open(place)
+    try:
+        if not SqlIndex.is_current(place):
+            return
+        index = SqlIndex.open(place)
+    except IndexDamaged as error:
+        raise ConfigurationError(f"{error}; and {NO_STORE}") from error
     try:
         if index.has_keys(""):
             raise ConfigurationError(NO_STORE)

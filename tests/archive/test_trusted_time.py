@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.quick
 
 HOUR, DAY = 3600.0, 86_400.0
 YEARS = 4 * 365 * DAY
-BEGAN = 1.7e9
+BEGAN = 1.9e9
 
 
 class Clocks:
@@ -120,10 +122,43 @@ def test_a_jump_while_it_runs_is_seen_from_an_hour_on(clocks: Clocks) -> None:
     assert clocks.run(clock, 1) == clocks.wall
     clocks.wall += 2 * DAY
     assert clocks.run(clock, 23) == clocks.wall - 2 * DAY
-    clocks.wall += DAY  # once more: the day begins anew
-    assert clocks.run(clock, 23) == clocks.wall - 3 * DAY
-    clocks.wall -= 3 * DAY
+    clocks.wall += 8 * DAY  # once more: the day begins anew
+    assert clocks.run(clock, 23) == clocks.wall - 10 * DAY
+    clocks.wall -= 10 * DAY
     assert clocks.run(clock, 1) == clocks.wall
+
+
+def test_a_process_that_only_reads_sees_a_jump_at_once(clocks: Clocks) -> None:
+    """The clock is looked at once an hour, by one process of all."""
+    looking, reading = clocks.start(), clocks.start()
+    looking.look()
+    assert reading.read().doubt == ""
+    for _ in range(5):
+        clocks.go(HOUR)
+        assert reading.read().doubt == ""
+        looking.look()
+    clocks.wall += 6 * DAY
+    assert reading.read().doubt
+    assert reading.now() == clocks.wall - 6 * DAY
+    clocks.go(60)
+    looking.look()
+    clocks.go(60)
+    assert reading.now() == pytest.approx(clocks.wall - 6 * DAY, abs=HOUR)
+    looking.trust()
+    clocks.go(60)
+    assert reading.now() == clocks.wall
+
+
+def test_a_machine_that_is_paused_each_night_is_not_doubted_for_ever(clocks: Clocks) -> None:
+    """No clock that counts running time tells of it: each morning the time has jumped."""
+    clock = clocks.start()
+    clock.look()
+    behind = []
+    for _ in range(30):
+        clocks.run(clock, 16)
+        clocks.wall += 8 * HOUR
+        behind.append(clocks.wall - clock.now())
+    assert max(behind) < 4 * DAY
 
 
 def test_a_clock_that_is_behind_at_first_is_no_jump_afterwards(clocks: Clocks) -> None:
@@ -148,6 +183,52 @@ def test_a_clock_that_was_set_back_for_good_is_believed(clocks: Clocks) -> None:
     assert clock.at_least() == clocks.wall
     clocks.wall += 300 * DAY
     assert clock.look().doubt
+
+
+def test_a_first_start_in_1970_is_forgotten(clocks: Clocks) -> None:
+    clocks.wall = 100.0
+    clock = clocks.start()
+    assert clock.look().now == 100.0
+    clocks.wall = BEGAN
+    assert clock.look().doubt == ""
+    clocks.wall = 100.0
+    clocks.remembered = {NAME: '{"trusted": 100.0, "wall": 100.0, "doubt": "", "waited": 0.0}'}
+    clocks.wall = BEGAN
+    assert clocks.start().look().doubt == "", "what an earlier version noted there"
+
+
+@pytest.mark.parametrize("hours", [2, 72])
+def test_days_in_1970_do_not_make_the_right_time_a_jump(clocks: Clocks, hours: int) -> None:
+    """The battery is empty, and nobody tells the time for days."""
+    clocks.start().look()
+    right = clocks.wall
+    clocks.wall = 100.0
+    clock = clocks.start()
+    clock.look()
+    assert clocks.run(clock, hours) < 1e9
+    clocks.wall = right + hours * HOUR
+    assert clock.look().doubt == ""
+    assert clock.now() == clocks.wall
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        '{"trusted": 1' + "0" * 400 + ', "wall": 1}',
+        '{"trusted": Infinity, "wall": 1}',
+        '{"trusted": NaN, "wall": 1}',
+        '{"trusted": 1.9e9, "wall": 1.9e9, "waited": -1e300}',
+        "[]",
+        "null",
+        "{",
+        "[" * 5000,
+    ],
+)
+def test_what_no_look_notes_is_as_if_nothing_were_known(clocks: Clocks, noted: str) -> None:
+    clocks.remembered = {NAME: noted}
+    clock = clocks.start()
+    assert clock.look() == clock.read()
+    assert (clock.now(), clock.at_least(), clock.read().doubt) == (BEGAN, BEGAN, "")
 
 
 def test_nodes_that_look_in_turns_do_not_count_time_twice(clocks: Clocks) -> None:
@@ -238,18 +319,21 @@ def test_what_a_clock_in_1970_puts_into_the_trash_stays_for_its_time(
     assert len(deletion.trash.entries()) == 1
 
 
-def test_an_index_that_is_new_beside_a_trash_does_not_believe_a_clock_years_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("in_trash", [True, False])
+def test_an_index_that_was_made_again_does_not_believe_a_clock_years_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_trash: bool
 ) -> None:
-    """The index was lost, and the machine's clock with it."""
+    """The index was lost, and the machine's clock with it; what was received, or deleted, tells the time."""
     url = f"file://{tmp_path}/objects"
     settings = Settings.model_validate(
         {"storage": {"url": url}, "index": {"url": f"sqlite:///{tmp_path}/index.db"}}
     )
     archive = open_archive(settings, repairs=True)
     make_ready(archive, settings, "first")
-    one = archive.ingest(received(bundled_file("CT_small.dcm"))).instance
-    Deletion(archive, {"": tmp_path / "objects"}).delete([one], "by hand")
+    sent = replace(received(bundled_file("CT_small.dcm")), received_at=datetime.now(UTC))
+    one = archive.ingest(sent).instance
+    if in_trash:
+        Deletion(archive, {"": tmp_path / "objects"}).delete([one], "by hand")
     archive.close()
     for path in tmp_path.glob("index.db*"):
         path.unlink()
@@ -258,6 +342,7 @@ def test_an_index_that_is_new_beside_a_trash_does_not_believe_a_clock_years_ahea
     archive = open_archive(settings, repairs=True)
     make_ready(archive, settings, "second")
     assert archive.clock.read().doubt
-    Retention(archive, lambda: settings).turn()
-    assert len(Deletion(archive, {"": tmp_path / "objects"}).trash.entries()) == 1
+    Retention(archive, lambda: settings_in(tmp_path)).turn()
+    trash = Deletion(archive, {"": tmp_path / "objects"}).trash.entries()
+    assert (len(trash), archive.index.counts().instances) == (int(in_trash), int(not in_trash))
     archive.close()

@@ -57,6 +57,18 @@ def test_what_is_due_comes_in_the_order_of_time(index) -> None:
     assert index.stages.next_due("other", NOW) is None
 
 
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_clock_of_the_index_that_differs_counts_once(index, monkeypatch, ahead: int) -> None:
+    """Who asks gives the earlier of two times; only claims end by the index's own."""
+    monkeypatch.setattr(stages, "ahead", lambda _: ahead)
+    fill(index, NOW - 5, NOW + 5)
+    assert due(index) == ["1.1.0"]
+    assert index.stages.next_due("p", NOW) == NOW - 5
+    index.claims.claim(lease("a", max(0, ahead), max(0, ahead) + 60), held(index, "1.1.0"))
+    assert due(index) == []
+    assert due(index, NOW + 61) == ["1.1.0", "1.1.1"]
+
+
 def test_what_is_pending_is_nobody_elses(index) -> None:
     index.record(instance("1.1.1", planned="p", due=1, pending=True), DOE)
     assert due(index) == []
@@ -182,7 +194,7 @@ def test_a_retrieve_while_it_is_encoded_is_not_lost(index) -> None:
 @pytest.mark.parametrize(
     ("statement", "used"),
     [
-        (stages.due("p", NOW, 16), "ix_instance_due (planned=? AND due<?)"),
+        (stages.due("p", NOW, NOW, 16), "ix_instance_due (planned=? AND due<?)"),
         (stages.next_due("p", NOW), "ix_instance_due (planned=?)"),
         (stages.unplanned("p", ["Modality"], 500)[0], "ix_instance_due (planned<?)"),
         (stages.unplanned("p", ["Modality"], 500)[1], "ix_instance_due (planned>?)"),

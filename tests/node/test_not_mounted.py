@@ -91,3 +91,27 @@ def test_what_another_store_holds_is_no_reason_to_rebuild_the_index(tmp_path: Pa
     archive = open_archive(settings)
     assert archive.index.counts().instances == 2
     archive.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_damaged_index_is_made_again_from_files_without_a_mark_and_not_from_nothing(
+    tmp_path: Path, away: bool
+) -> None:
+    """One disk that fails may take the mark of the store, and a page of the index."""
+    settings = settings_in(tmp_path)
+    keep(settings)
+    (mark,) = (tmp_path / "mount" / ".zscp").glob("archive")
+    mark.unlink()
+    index = tmp_path / "index.db"
+    index.write_bytes(index.read_bytes()[:100] + b"\xff" * 8192)
+    if away:
+        (tmp_path / "mount").rename(tmp_path / "away")
+        (tmp_path / "mount").mkdir()
+        with pytest.raises(ConfigurationError, match=r"storage\.url mounted"):
+            open_archive(settings, repairs=True)
+        assert list((tmp_path / "mount").iterdir()) == []
+        return
+    archive = open_archive(settings, repairs=True)
+    make_ready(archive, settings, "second")
+    assert archive.index.counts().instances == 1
+    archive.close()
