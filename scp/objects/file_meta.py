@@ -54,7 +54,7 @@ def _counted(file: Buffer, at: int) -> FileMeta | None:
             return None
         begun, end = at, at + 12 + struct.unpack_from("<L", file, at + 8)[0]
         if end - begun <= _USUAL:
-            found = _found(bytes(file[begun:end]))
+            found = _found(bytes(file[begun:end])) if end <= len(file) else None
             return None if found is None else FileMeta(found, end, counted=True)
         while at < end and _is_meta(file, at):
             number, begin, at = _element(file, at)
