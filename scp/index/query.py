@@ -73,10 +73,10 @@ def find(
     above = {level: TABLES[level] for level in levels}
     not_narrowed = among is None and isinstance(named, str) and not named
     conditions = [
-        *_named(query.level, above),
         *_matching(query, above, later, indexed=not_narrowed),
         *_matching_below(query, above),
         *_seen(query, above),
+        *_named(query.level, above),  # last, as it reads the row
     ]
     identified = above[query.level].c.id
     if among is not None:
@@ -223,7 +223,8 @@ def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = 
     """
     paired = _paired(query) if query.combined_datetime else {}
     found: list[Condition | None] = []
-    for key in query.keys:
+    # SQLite tests in this order: ``later`` first, as the index by which rows are found may have it.
+    for key in sorted(query.keys, key=lambda key: key.keyword != later):
         held, computed = _LIMITING.get(key.keyword), COMPUTED_BY_KEYWORD.get(key.keyword)
         if held is not None and held.level in tables:
             time = paired.get(key.keyword)
@@ -231,11 +232,20 @@ def _matching(query: Query, tables: Tables, later: str = "", *, indexed: bool = 
                 matching: Condition | None = _combined(key, time, holding(held, tables))
             else:
                 matching = None if key in paired.values() else _condition(key, held, holding(held, tables))
-            tested = key.keyword == later or not indexed
+            tested = not indexed or _is_tested_later(key.keyword, held, later)
             found.append(_without_index(matching) if tested else matching)
         elif computed is not None and computed.level in tables:
             found.append(_gathered(query, key, computed, tables))
     return [each for each in found if each is not None]
+
+
+def _is_tested_later(keyword: str, held: Attribute, later: str) -> bool:
+    """Whether a study's key is tested after ``later``, of which an index may have to decide alone.
+
+    SQLite tests a comparison with a column as it goes through an index of names, so that it reads the row for
+    it, before the date, which that index has.
+    """
+    return bool(later) and held.table == "STUDY" and (keyword == later or keyword not in _RANGED)
 
 
 def _condition(key: QueryKey, attribute: Attribute, table: FromClause) -> Condition | None:

@@ -313,12 +313,20 @@ def plan(index: SqlIndex, statement: Select) -> str:
         return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
 
 
+def steps(index: SqlIndex, statement: Select) -> list[tuple[str, int, int]]:
+    """The program that SQLite runs: operation and its first two operands."""
+    text = statement.compile(dialect=sqlite_dialect(), compile_kwargs={"literal_binds": True})
+    with index._engine.connect() as connection:
+        return [tuple(row[1:4]) for row in connection.exec_driver_sql(f"EXPLAIN {text}")]
+
+
 def test_what_is_pending_is_read_from_the_index_of_these_few(index):
     planned = plan(index, reading.pending(10))
     assert "ix_instance_pending" in planned
     assert "ORDER BY" not in planned
 
 
+GROUPS = ("alphabetic", "ideographic", "phonetic")
 NAME_AND_DATE = {"PatientName": "DOE*", "StudyDate": "20240131-20240201"}
 
 
@@ -356,6 +364,27 @@ def test_what_is_looked_at_later_is_no_way_in_and_matches_the_same(index, later,
         assert unused not in plan(index, statement)
         with index._engine.connect() as connection:
             assert connection.execute(statement).all() == connection.execute(reading.find(asked)).all()
+
+
+@pytest.mark.parametrize("combined", [False, True])
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+def test_of_a_name_only_studies_of_the_dates_are_read(index, level, combined):
+    """The index of names has the dates; the row of each study of the name would take many times as long."""
+    more = {"StudyTime": "00-24", "PatientSex": "F", "ModalitiesInStudy": "CT"}
+    asked = query(level, combined=combined, **more, **NAME_AND_DATE)
+    program = steps(index, reading.find(asked, "StudyDate"))
+    with index._engine.connect() as connection:
+        root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'study'").scalar()
+        columns = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(study)")]
+    cursor = next(p1 for code, p1, p2 in program if code == "OpenRead" and p2 == root)
+    dates = [place for place, (code, *_) in enumerate(program) if code == "Concat"]
+    indexed = {*(f"patient_name_{group}" for group in GROUPS), "study_date_key"}
+    read = [
+        place
+        for place, (code, p1, p2) in enumerate(program)
+        if code == "Column" and p1 == cursor and columns[p2] not in indexed
+    ]
+    assert max(dates[:2]) < min(read)
 
 
 @pytest.mark.parametrize(
