@@ -108,7 +108,7 @@ class LookAhead:
         if found is None or found.mark is None or found.until < self._clock():
             return None
         named = (found.instance.study_instance_uid, found.instance.series_instance_uid)
-        return found if named == (study, series) and self._index.pages.mark() == found.mark else None
+        return found if named == (study, series) and self._index.pages.is_now(found.mark) else None
 
     def of(self, instance: Instance) -> bytes | None:
         """The frame that is ready of an instance with this very row."""

@@ -95,8 +95,10 @@ class Pages(Protocol):
         """
 
     def mark(self) -> object | None:
-        """A value that changes with every commit, by whatever process; it waits for nobody.
+        """A value for :meth:`is_now`; None where there is none. The first one may have to wait for others."""
 
-        Where two are equal, no row has changed in between. None where it is not known: two of these say
-        nothing.
+    def is_now(self, mark: object | None) -> bool:
+        """Whether no row has changed since a mark, by whatever process; it opens nothing.
+
+        False where that is not known at once.
         """

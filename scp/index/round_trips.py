@@ -27,6 +27,9 @@ from scp.index.prepared import InstanceRows, Values, insert_instances, instances
 from scp.index.recording import Rows, as_json
 from scp.model import Instance
 
+# States in which what was prepared is of no use any more: the connection does not know a statement (26000),
+# it returns other types than it did (0A000), or something is wrong within the server (XX000).
+_PREPARED_IN_VAIN = frozenset({"26000", "0A000", "XX000"})
 # A statement with at most one parameter, $1, and its value as PostgreSQL reads it; None if it has none.
 Asked = tuple[str, str | None]
 
@@ -48,25 +51,28 @@ class Pipeline:
         known = self._prepared.get(connection, {})
         fresh: dict[str, bytes] = {}
         commands = deque[Callable[[], None]]()
-        is_answer: list[bool] = []
+        prepares: list[str] = []  # of each command the text that it prepares; empty for one that is run
         for text, value in asked:
             name = known.get(text) or fresh.get(text)
             if name is None:
                 name = fresh[text] = b"zscp_%d" % next(self._numbers)
                 commands.append(partial(pgconn.send_prepare, name, text.encode(encoding)))
-                is_answer.append(False)
+                prepares.append(text)
             values = None if value is None else [value.encode(encoding)]
             commands.append(partial(pgconn.send_query_prepared, name, values))
-            is_answer.append(True)
+            prepares.append("")
         found = _exchanged(connection, commands)
-        for one in found:
+        for at, one in enumerate(found):
             if one.status == ExecStatus.FATAL_ERROR:
-                # What was prepared is not known now: all is prepared anew, under other names.
-                self._prepared.pop(connection, None)
-                raise errors.error_from_result(one, encoding=encoding)
+                error = errors.error_from_result(one, encoding=encoding)
+                if error.sqlstate in _PREPARED_IN_VAIN:  # all is prepared anew, under other names
+                    self._prepared.pop(connection, None)
+                else:  # a rollback keeps what was prepared; the server holds it until the connection ends
+                    self._prepared[connection] = known | {name: fresh[name] for name in prepares[:at] if name}
+                raise error
         if fresh:
             self._prepared[connection] = known | fresh
-        return [_rows(connection, one) for one, is_one in zip(found, is_answer, strict=True) if is_one]
+        return [_rows(connection, one) for one, text in zip(found, prepares, strict=True) if not text]
 
 
 def _exchanged(connection: Connection[Any], commands: deque[Callable[[], None]]) -> list[PGresult]:

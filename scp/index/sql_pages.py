@@ -48,7 +48,7 @@ class SqlPages:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._marks = Marks(engine)
-        self.mark = self._marks.now
+        self.mark, self.is_now = self._marks.now, self._marks.is_now
 
     def page(
         self,

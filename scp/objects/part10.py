@@ -7,7 +7,7 @@ never changes what can be read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,10 +19,11 @@ from scp.objects import file_meta
 from scp.objects import provenance as private
 from scp.objects.dictionaries import Dictionary
 from scp.objects.file_meta import FileMeta
+from scp.objects.frame_pieces import pieces_of_frame
 from scp.objects.half_frames import half_frame
 from scp.resources.bounds import bounds
 from scp.resources.budget import taking
-from scp.spool import IN_MEMORY, Buffer, Spool, let_go, slices
+from scp.spool import IN_MEMORY, UNCOUNTED, Buffer, Spool, let_go, slices
 
 T = TypeVar("T")
 
@@ -35,10 +36,6 @@ _PREAMBLE = bytes(128) + b"DICM"
 _TRANSFER_SYNTAX = 0x0010
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_HEADER = 18  # RFC 8878 3.1.1.1, with the magic number
-# A block takes 4 bytes at least, and decompresses to 128 KB at most (RFC 8878 3.1.1.2.4): the content of a
-# frame of so many bytes fits into memory, and larger frames are read some blocks at a time.
-_SMALL_FRAME = 1 << 10
-_BLOCKS = 16
 _LET_GO = 8 << 20
 # A frame may decompress to so many times its own size or, if it is small, to limits.inflated_bytes: an object
 # of 10 GB that comes compressed does not shrink to a tenth of that.
@@ -241,10 +238,12 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     most = _WITHOUT_BOUND if whole else max(bounds().inflated_bytes, _RATIO * len(data))
     if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN and frame.content_size > most:
         raise ObjectDamaged(f"its zstd frame declares {frame.content_size} bytes, {most} are the most")
-    reader, spool = _decompressor(dictionary_of(frame, lookup), frame).decompressobj(), Spool()
-    read = 0
+    decompressor = _decompressor(dictionary_of(frame, lookup), frame)
+    if 0 < frame.content_size <= UNCOUNTED:
+        return _at_once(data, decompressor, is_file)
+    reader, spool, read = decompressor.decompressobj(), Spool(), 0
     try:
-        for part in _pieces_of_frame(data):
+        for part in pieces_of_frame(data):
             unpacked = reader.decompress(part)
             if is_file and not spool.size and len(unpacked) >= _PREFIX:
                 _check_prefix(unpacked)
@@ -262,6 +261,17 @@ def unwrap(data: Buffer, lookup: Lookup | None = None, is_file: bool = False, wh
     return spool.view()
 
 
+def _at_once(data: Buffer, decompressor: zstandard.ZstdDecompressor, is_file: bool) -> bytes:
+    """A small frame, unpacked into as many bytes as it declares: in steps, it is copied twice more."""
+    try:
+        unpacked = decompressor.decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ObjectDamaged(f"it is not one zstd frame that decompresses: {error}") from None
+    if is_file:
+        _check_prefix(unpacked)
+    return unpacked
+
+
 def dictionary_of(frame: zstandard.FrameParameters, lookup: Lookup | None) -> Dictionary | None:
     """The dictionary that a frame needs; None if it needs none. Raises ObjectDamaged, DictionaryMissing."""
     if frame.dict_id and lookup is None:
@@ -272,24 +282,6 @@ def dictionary_of(frame: zstandard.FrameParameters, lookup: Lookup | None) -> Di
 def _check_prefix(file: Buffer) -> None:
     if bytes(file[_PREFIX - 4 : _PREFIX]) != b"DICM":
         raise ObjectDamaged("it is not a DICOM Part 10 file")
-
-
-def _pieces_of_frame(data: Buffer) -> Iterator[Buffer]:
-    """A zstd frame, cut between blocks: each piece decompresses to 2 MB at most, however short it is."""
-    if len(data) <= _SMALL_FRAME:
-        yield data
-        return
-    begun, at, blocks = 0, zstandard.frame_header_size(data), 0
-    while at + 3 <= len(data):
-        header = int.from_bytes(data[at : at + 3], "little")  # RFC 8878 3.1.1.2
-        at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
-        blocks += 1
-        if header & 1:  # the last one
-            break
-        if blocks % _BLOCKS == 0:
-            yield memoryview(data)[begun:at]
-            begun = at
-    yield from slices(memoryview(data)[begun:])
 
 
 def unpack(data: Buffer, lookup: Lookup | None = None, whole: bool = False) -> Part10:

@@ -30,7 +30,7 @@ from scp.lifecycle.recovery import recover
 from scp.lifecycle.reindex import reindex
 from scp.lifecycle.transfer import export, import_files
 from scp.model import Provenance, Received, SyntaxPreference
-from scp.objects import part10, provenance
+from scp.objects import file_meta, part10, provenance
 from scp.objects.landed import LandedStore
 from scp.objects.landing import LandingLog
 from scp.objects.local import LocalStore
@@ -175,6 +175,45 @@ def test_written_and_read_it_is_the_same(dataset, syntax, uids, known, source) -
     file = Part10(*uids, syntax, dataset, FORGED if known else None, source)  # type: ignore[call-arg]
     assert unpack(pack(file)) == file
     assert unpack(part10.wrap(pack(file), 3)) == file
+
+
+def test_a_file_that_ends_between_two_elements_is_not_counted() -> None:
+    """What the group length claims is not all there: so nothing of it is known to be zscp's own."""
+    meta = meta_elements(EXPLICIT)
+    ends = [one.next for one in walk(meta, CANONICAL)]
+    whole = file_meta.read(meta, 0)
+    assert (whole.counted, whole.end, whole.text(0x0003)) == (True, ends[-1], "9.9.9.9.")
+    for end in ends[1:-1]:
+        found = file_meta.read(meta[:end], 0)
+        assert (found.counted, found.end) == (False, end)
+
+
+_META = st.builds(
+    lambda number, vr, value: element(0x00020000 | number, vr, value),
+    st.sampled_from([0x0001, 0x0010, 0x0100, 0x0102]) | st.integers(0, 0xFFFF),
+    st.sampled_from(["UI", "OB", "UN", "UV", "ST"]),
+    st.binary(max_size=12),
+)
+
+
+@examples(300, derandomize=True)
+@given(
+    elements=st.lists(_META | st.binary(max_size=20), max_size=6).map(b"".join),
+    behind=st.binary(max_size=20),
+    more=st.integers(-20, 40),
+    at=st.sampled_from([0, 132]),
+)
+def test_a_group_of_usual_size_is_read_as_a_large_one(
+    elements: bytes, behind: bytes, more: int, at: int
+) -> None:
+    size = struct.pack("<L", max(0, len(elements) + more))
+    file = memoryview(bytes(at) + element(0x00020000, "UL", size) + elements + behind)
+    found = []
+    for usual in (0, 64 << 10):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(file_meta, "_USUAL", usual)
+            found.append(file_meta._counted(file, at))
+    assert found[0] == found[1]
 
 
 def _elements(syntax: str) -> st.SearchStrategy[bytes]:

@@ -226,11 +226,30 @@ def test_a_locked_or_closed_index_gives_no_mark(going: MadeDicomWeb) -> None:
     pages = going.archive.pages
     assert pages.mark() == pages.mark() is not None
     before = pages.mark()
+    assert pages.is_now(before)
     going.store(image("6.6.6.6"))
     assert pages.mark() != before
+    assert not pages.is_now(before)
     marks = pages._marks  # type: ignore[attr-defined]
     with marks._lock:
         assert pages.mark() is None
+        assert not pages.is_now(None)
+
+
+def test_what_was_deleted_is_gone_though_the_connection_that_tells_was_lost(going: MadeDicomWeb) -> None:
+    """SQLite counts commits for each connection: a new one begins where the one before had begun."""
+    for number in (1, 2, 3):
+        get(going, number)
+    marks = going.archive.pages._marks  # type: ignore[attr-defined]
+    going.archive.forget(f"{SERIES}.4", row(going, 4).key)
+    marks._held[0].dbapi_connection.close()  # what is asked of it fails
+    assert [get(going, 4).status_code for _ in range(3)] == [404, 404, 404]
+    assert marks._held is None  # to open another may take long, and the thread that serves does not wait
+    before = going.archive.pages.mark()
+    assert before is not None
+    marks.close()
+    assert not going.archive.pages.is_now(before)
+    assert going.archive.pages.mark() != before
 
 
 def test_a_failure_of_looking_ahead_fails_no_request(

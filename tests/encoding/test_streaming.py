@@ -28,6 +28,7 @@ from scp.encoding.streams import deflated, inflated, swapped_words
 from scp.encoding.transcode import transcoding
 from scp.errors import CannotDecode, CannotEncode
 from scp.objects import part10
+from scp.objects.frame_pieces import pieces_of_frame
 from scp.objects.part10 import Part10
 from scp.resources.room import Room
 from scp.spool import Spool
@@ -197,7 +198,7 @@ def test_a_large_frame_of_zstd_is_read_some_blocks_at_a_time() -> None:
     spool = Spool(hashing=True)
     frame = bytes(part10.wrap(part10.pack(file), 3, spool))
     assert hashlib.sha256(frame).hexdigest() == spool.sha256
-    sizes = [len(piece) for piece in part10._pieces_of_frame(frame)]
+    sizes = [len(piece) for piece in pieces_of_frame(frame)]
     assert sum(sizes) == len(frame)
     assert len(sizes) >= 45 / 2
     found = part10.unpack(frame)

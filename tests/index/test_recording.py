@@ -134,3 +134,17 @@ class TestOnPostgreSQL:
         writer._cursor.connection.pgconn.finish()
         assert node.record(instance("1.1.3"), DOE) is None
         assert node.counts().instances == 3
+
+    def test_failures_leave_no_more_prepared_statements_on_the_server(self, nodes: list[SqlIndex]) -> None:
+        """The server would hold those that are forgotten for as long as the connection lasts."""
+        node, bad = nodes[0], replace(instance("1.1.2"), stored_size=2**70)
+        counts: list[int] = []
+        for number in range(4):
+            with pytest.raises((DBAPIError, psycopg.Error)):
+                node.record(bad, DOE)
+            assert node.record(instance(f"1.1.9{number}"), DOE) is None
+            connection = node._writer._cursor.connection
+            told = connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'zscp%'")
+            counts.append(told.fetchone()[0])
+        assert counts[1:] == counts[1:2] * 3
+        assert node.counts().instances == 4

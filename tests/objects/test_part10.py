@@ -135,6 +135,17 @@ def test_one_frame_and_nothing_else() -> None:
             unwrap(data)
 
 
+@pytest.mark.parametrize("cut", [None, -10], ids=["whole", "cut"])
+def test_a_frame_gives_no_more_than_the_few_bytes_that_it_declares(cut: int | None) -> None:
+    content = bytes(1 << 20)
+    frame = bytearray(wrap(content, 3))
+    begin = 5 + (not frame[4] & 0b100000)  # behind the window, where there is one
+    assert int.from_bytes(frame[begin : begin + 4], "little") == len(content)
+    frame[begin : begin + 4] = (1000).to_bytes(4, "little")
+    with pytest.raises(ObjectDamaged, match="one zstd frame"):
+        unwrap(bytes(frame[:cut]))
+
+
 def test_a_frame_tells_its_size_and_has_a_checksum() -> None:
     """``zstd -l`` and ``zstd -t`` live by them (RFC 8878 3.1.1.1.1)."""
     for level in (None, 3):

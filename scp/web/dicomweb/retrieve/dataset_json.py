@@ -35,7 +35,7 @@ from scp.encoding.elements import (
 from scp.errors import UnreadableDataset
 from scp.resources.bounds import bounds
 from scp.spool import Buffer
-from scp.web.dicomweb.retrieve.json_templates import Templates
+from scp.web.dicomweb.retrieve.json_templates import Templates, written_member
 
 # Stands for the address of the instance. JSON has no such byte: control characters are escaped in it.
 ROOT = b"\0"
@@ -60,7 +60,6 @@ _BOTH_ENDS = frozenset(b"AE CS DS IS".split())
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-9]{1,2})?")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _PAD = " \0"
-_MEMBER = b'"%08X":%b'.__mod__  # of a tag and its attribute object
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +91,15 @@ def json_of(header: Buffer, pixel: PixelEntry | None = None, trailer: Buffer = b
     ``pixel`` and ``trailer`` are what stands behind it. The address of a bulk value begins with :data:`ROOT`,
     in the place of the instance's own. Raises UnreadableDataset, BeyondBounds.
     """
+    last = [] if pixel is None else [(pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}"))]
     if len(trailer):
         # In one, as the Specific Character Set of the header is that of the trailer, too.
-        found = _members_of(bytes(header) + bytes(trailer))
-    elif (known := _templates.members(bytes(header))) is not None:
-        found = known
-    else:
-        found = _members_of(header)
-        _templates.learn(bytes(header), found)
-    if pixel is not None:
-        found.append((pixel.tag, _bulk(pixel.vr.encode(), f"{pixel.tag:08X}")))
-    return _object(found)
+        return _object(_members_of(bytes(header) + bytes(trailer)) + last)
+    if (known := _templates.members(bytes(header))) is not None:
+        return b"{" + b",".join((*known, *map(written_member, last))) + b"}"
+    found = _members_of(header)
+    _templates.learn(bytes(header), found)
+    return _object(found + last)
 
 
 def _members_of(data: Buffer) -> list[tuple[int, bytes]]:
@@ -115,7 +112,7 @@ def _object(members: list[tuple[int, bytes]]) -> bytes:
     tags = sorted(known)
     if len(tags) != len(members) or tags != list(known):
         members = [(tag, known[tag]) for tag in tags]
-    return b"{" + b",".join(map(_MEMBER, members)) + b"}"
+    return b"{" + b",".join(map(written_member, members)) + b"}"
 
 
 def _members(data: Buffer, level: _JsonLevel, at: int = 0, end: int | None = None) -> list[tuple[int, bytes]]:

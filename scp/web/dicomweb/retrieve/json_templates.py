@@ -7,6 +7,7 @@ JSON, and between them *open* elements, of which tag and VR are compared.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from scp.encoding.elements import CANONICAL, PIXEL_REPRESENTATION, UNDEFINED, Element, ElementReader
+from scp.encoding.scan import PIXEL_TAGS
 from scp.errors import BeyondBounds, UnreadableDataset
 
 Member = tuple[int, bytes]  # a tag, and its attribute object
+written_member = b'"%08X":%b'.__mod__  # as JSON
 # Value, VR, tag, whether samples are signed, and the character sets → the attribute object.
 Write = Callable[[memoryview, bytes, int, bool, tuple[str, ...]], bytes]
 # All of the header; where an element is that holds items; its tag, VR, and the position and the length of its
@@ -26,6 +29,9 @@ WriteNested = Callable[
 ]
 
 _CHARACTER_SET = 0x00080005
+# What reads the length of an element, and how many bytes its header then has (PS3.5 7.1.2).
+_SHORT_LENGTH, _LONG_LENGTH = struct.Struct("<H"), struct.Struct("<L")
+_SHORT_HEADER, _LONG_HEADER = 8, 12
 _DECIDES = (_CHARACTER_SET, PIXEL_REPRESENTATION)  # how others are read: they may not be open
 # So many are held, of headers of up to so many bytes and elements, with JSON of up to so many bytes: 8 MB at
 # most.
@@ -34,12 +40,16 @@ _MOST, _LARGEST, _MOST_ELEMENTS, _MOST_TOLD = 8, 128 << 10, 1024, 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class _SameRun:
-    """Bytes that are always the same, and what is told of them; then an open element, or tag 0 at the end."""
+    """Bytes that are always the same, and what is told of them; tag and VR of an open element end them.
+
+    ``length`` reads that of the open element. At the end of a header there is none, and its tag is 0.
+    """
 
     same: bytes = field(repr=False)
-    told: tuple[Member, ...] = field(repr=False)
+    told: bytes = field(repr=False)  # members with commas between them
     tag: int = 0
     vr: bytes = b""
+    length: struct.Struct = _LONG_LENGTH
     signed: bool = False
     terms: tuple[str, ...] = ()
 
@@ -72,36 +82,39 @@ class Templates:
         self._runs: tuple[_Runs, ...] = ()  # the newest first
         self._changes = threading.Lock()
 
-    def members(self, header: bytes) -> list[Member] | None:
-        """What is told of an explicit VR little endian header, in the order of its tags; None: not known."""
+    def members(self, header: bytes) -> list[bytes] | None:
+        """What is told of an explicit VR little endian header: members of an object, some of them joined.
+
+        They are in the order of their tags, and those of pixel data come behind them. None: it is not known.
+        """
         for runs in self._runs:
             if (found := self._by(runs, header)) is not None:
                 return found
         return None
 
-    def _by(self, runs: _Runs, header: bytes) -> list[Member] | None:
-        found, at, end = list[Member](), 0, len(header)
-        view, read = memoryview(header), ElementReader(header, CANONICAL).header
-        for run in runs:
-            if not header.startswith(run.same, at):
-                return None
-            at += len(run.same)
-            found += run.told
-            if not run.tag:
-                break
-            try:
-                tag, vr, value, length = one = read(at, end)
-                if tag != run.tag or vr != run.vr:
+    def _by(self, runs: _Runs, header: bytes) -> list[bytes] | None:
+        found, at, end, view = list[bytes](), 0, len(header), memoryview(header)
+        try:
+            for run in runs:
+                if not header.startswith(run.same, at):
                     return None
-                if vr == b"SQ" or length == UNDEFINED:
-                    told, at = self._nested(view, at, one, run.signed, run.terms)
-                    found.append((tag, told))
-                    continue
-            except (UnreadableDataset, BeyondBounds):
-                return None
-            at = value + length
-            if tag & 0xFFFF:  # no length of a group
-                found.append((tag, self._write(view[value:at], vr, tag, run.signed, run.terms)))
+                at += len(run.same)
+                if run.told:
+                    found.append(run.told)
+                if not run.tag:
+                    break
+                (length,) = run.length.unpack_from(header, at)
+                value = at + run.length.size
+                if nested := run.vr == b"SQ" or length == UNDEFINED:
+                    header_of = run.tag, run.vr, value, length
+                    told, at = self._nested(view, value - _LONG_HEADER, header_of, run.signed, run.terms)
+                else:
+                    at = value + length
+                    told = self._write(view[value:at], run.vr, run.tag, run.signed, run.terms)
+                if nested or run.tag & 0xFFFF:  # it is no length of a group
+                    found.append(written_member((run.tag, told)))
+        except (UnreadableDataset, BeyondBounds, struct.error):  # the plain way tells
+            return None
         return found if at == end else None
 
     def learn(self, header: bytes, members: Sequence[Member]) -> None:
@@ -111,7 +124,7 @@ class Templates:
             return
         elements = _certain(header)
         tags = tuple(one.tag for one in elements)
-        if not elements or any(one >= following for one, following in pairwise(tags)):
+        if not tags or any(one >= following for one, following in pairwise((*tags, PIXEL_TAGS[0]))):
             return
         with self._changes:
             before = self._learnt.pop(tags, None)
@@ -139,9 +152,11 @@ class Templates:
                 terms = self._terms_in(value) if one.tag == _CHARACTER_SET else terms
                 same += [(one.tag, told[one.tag])] if one.tag in told else []
                 continue
-            runs.append(_SameRun(header[begun : one.start], tuple(same), one.tag, one.vr, signed, terms))
+            length = _SHORT_LENGTH if one.value - one.start == _SHORT_HEADER else _LONG_LENGTH
+            alike = header[begun : one.value - length.size]
+            runs.append(_SameRun(alike, _joined(same), one.tag, one.vr, length, signed, terms))
             begun, same = one.next, []
-        return (*runs, _SameRun(header[begun:], tuple(same)))
+        return (*runs, _SameRun(header[begun:], _joined(same)))
 
 
 class _CertainReader(ElementReader):
@@ -163,6 +178,10 @@ def _certain(header: bytes) -> list[Element]:
     except (UnreadableDataset, BeyondBounds):
         return []
     return found
+
+
+def _joined(members: Sequence[Member]) -> bytes:
+    return b",".join(map(written_member, members))
 
 
 def _bytes(data: bytes, one: Element) -> bytes:
