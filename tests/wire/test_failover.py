@@ -89,7 +89,8 @@ def test_commits_that_a_standby_lacks(
             assert [each.data for each in got.objects] == [one.data]
     told = [one for one in node.events() if one["event"] == "the database had lost commits"]
     assert sum(one["objects"] for one in told) >= 11
-    # A form that was made anew, or whose commit was in doubt, leaves a file until the encoder comes to it.
+    # A form that was made anew, or whose commit was in doubt, leaves a file until the encoder comes to it;
+    # what it could not encode while the database was away, it puts off for a minute.
     until(
-        lambda: "Files and index agree" in node.run("fsck", status=None).stdout, "files and index agree", 60
+        lambda: "Files and index agree" in node.run("fsck", status=None).stdout, "files and index agree", 180
     )
