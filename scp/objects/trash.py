@@ -107,7 +107,7 @@ class Trash:
         self,
         states: Collection[State] = STATES,
         until: float = math.inf,
-        damaged: Callable[[str, str], object] = lambda where, fault: None,  # noqa: ARG005
+        damaged: Callable[[str, str], object] = lambda _where, _fault: None,
     ) -> list[Trashed]:
         """The entries in some states, in the order of their deletion.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from objects import Shape, kept, phantom
@@ -44,9 +45,9 @@ def told(of: Received, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, bytes
     """The UIDs in the header that goes out of an object kept as HTJ2K, and how often that was scanned."""
     scans = []
 
-    def counted(*given: object, **more: object) -> object:
+    def counted(*given: Any, **more: Any) -> object:
         scans.append(given)
-        return scan(*given, **more)  # type: ignore[arg-type]
+        return scan(*given, **more)
 
     monkeypatch.setattr(headers, "scan", counted)
     file = unpack(kept(of, Stage(forms=("htj2k",))).data)

@@ -230,7 +230,7 @@ def test_a_locked_or_closed_index_gives_no_mark(going: MadeDicomWeb) -> None:
     going.store(image("6.6.6.6"))
     assert pages.mark() != before
     assert not pages.is_now(before)
-    marks = pages._marks  # type: ignore[attr-defined]
+    marks = pages._marks  # type: ignore[attr-defined]  # of SqlPages, not of the Protocol
     with marks._lock:
         assert pages.mark() is None
         assert not pages.is_now(None)
@@ -240,7 +240,7 @@ def test_what_was_deleted_is_gone_though_the_connection_that_tells_was_lost(goin
     """SQLite counts commits for each connection: a new one begins where the one before had begun."""
     for number in (1, 2, 3):
         get(going, number)
-    marks = going.archive.pages._marks  # type: ignore[attr-defined]
+    marks = going.archive.pages._marks  # type: ignore[attr-defined]  # as above
     going.archive.forget(f"{SERIES}.4", row(going, 4).key)
     marks._held[0].dbapi_connection.close()  # what is asked of it fails
     assert [get(going, 4).status_code for _ in range(3)] == [404, 404, 404]

@@ -162,7 +162,7 @@ class Templates:
 class _CertainReader(ElementReader):
     """Reads elements whose VR says where they end: of an unknown one, what is behind it says that, too."""
 
-    def _is_short(self, at: int, end: int, length: int) -> bool:  # noqa: ARG002 - of none
+    def _is_short(self, at: int, end: int, length: int) -> bool:  # noqa: ARG002 - refused, however long
         raise UnreadableDataset(f"an unknown VR at byte {at}")
 
 
